@@ -1,0 +1,45 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Class ``Diagnostics``."""
+
+from xapikit.model.schema import ClassSpec, M, life
+
+DIAGNOSTICS = ClassSpec(
+    "Diagnostics",
+    life("published@stockholm"),
+    declared_messages=(
+        M("gc_compact", "host=ref:host", "", "published@stockholm", "pool-operator", is_async=True, hidden=True),
+        M(
+            "gc_stats",
+            "host=ref:host",
+            "map(string,string)",
+            "published@stockholm",
+            "pool-operator",
+            is_async=True,
+            hidden=True,
+        ),
+        M("db_stats", "", "map(string,string)", "published@stockholm", "pool-operator", is_async=True, hidden=True),
+        M(
+            "network_stats",
+            "host=ref:host params=map(string,string)",
+            "set(set(string))",
+            "published@stockholm",
+            "pool-operator",
+            is_async=True,
+            hidden=True,
+        ),
+    ),
+    in_db=False,
+    events=False,
+    persist=False,
+    get_all=False,
+)

@@ -1,0 +1,27 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Class ``host_metrics``."""
+
+from xapikit.model.schema import ClassSpec, F, life
+
+HOST_METRICS = ClassSpec(
+    "host_metrics",
+    life("published@rio"),
+    declared_fields=(
+        F("uuid", "string", "DynamicRO", "published@rio"),
+        F("memory_total", "int", "DynamicRO", "published@rio"),
+        F("memory_free", "int", "DynamicRO", "published@rio deprecated@midnight-ride removed@tampa", default=0),
+        F("live", "bool", "DynamicRO", "published@rio"),
+        F("last_updated", "datetime", "DynamicRO", "published@rio"),
+        F("other_config", "map(string,string)", "RW", "published@orlando", default={}, write_role="pool-operator"),
+    ),
+)

@@ -1,0 +1,32 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Class ``LVHD``."""
+
+from xapikit.model.schema import ClassSpec, F, M, life
+
+LVHD = ClassSpec(
+    "LVHD",
+    life("published@dundee"),
+    declared_fields=(F("uuid", "string", "DynamicRO", "published@rio"),),
+    declared_messages=(
+        M(
+            "enable_thin_provisioning",
+            "host=ref:host SR=ref:SR initial_allocation=int allocation_quantum=int",
+            "string",
+            "published@dundee",
+            "pool-admin",
+            is_async=True,
+            host_extension="LVHD.enable_thin_provisioning",
+        ),
+    ),
+    get_all=False,
+)
