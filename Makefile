@@ -1,0 +1,53 @@
+# Two commands do all the set-up: "make demo" and "make test". Everything else is a part of them or takes longer.
+VENV ?= .venv
+BIN := $(VENV)/bin
+# the OpenStack release that tests and demo run with: a file of constraints/
+RELEASE ?= 2026.2
+CONSTRAINTS := constraints/$(RELEASE).txt
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo demo-down test lint types check bench sweep e2e docs clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: $(VENV)/.ready ## the Python environment in .venv (made by the other commands when needed)
+
+$(VENV)/.ready: pyproject.toml $(CONSTRAINTS) tools/bootstrap packaging/nova-xapi-alias.pth
+	@VENV=$(VENV) CONSTRAINTS=$(CONSTRAINTS) tools/bootstrap
+	@touch $@
+
+demo: venv ## bring up a real OpenStack on an embedded pool, boot two guests, prove it end to end
+	@$(BIN)/nova-xapi demo up
+	@$(BIN)/nova-xapi demo check
+
+demo-down: venv ## stop everything the demo started
+	@$(BIN)/nova-xapi demo down
+
+test: venv ## all tests that take minutes together (about 10 on 2 cores)
+	@VENV=$(VENV) tools/run-tests $(PYTEST_ARGS)
+
+lint: venv ## style
+	@$(BIN)/ruff format --check src tests bench sweep
+	@$(BIN)/ruff check src tests bench sweep
+
+types: venv ## strict types of src
+	@$(BIN)/mypy
+
+check: lint types test ## what CI runs
+
+bench: venv ## measure: one JSON line per figure, then a table
+	@$(BIN)/python -m bench
+
+sweep: venv ## fail each call of spawn and destroy in turn, then look for what is left behind
+	@$(BIN)/python -m sweep
+
+docs: venv ## build the documentation into docs/_build/html
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python sphinx reno
+	@$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+clean: ## remove what the commands made here (not the demo's state: make demo-down first)
+	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
