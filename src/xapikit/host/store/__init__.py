@@ -9,3 +9,14 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+"""The one commit path for every object change: transactions, relations, generations, events, persistence.
+
+``Store`` is the database of one pool. Changes happen in ``store.transaction()`` and nowhere else; what events,
+``allowed_operations`` and the journal need follows from the commit. Calls, HTTP and storage know nothing here.
+"""
+
+from xapikit.host.store.store import Commit, Store, Watch
+from xapikit.host.store.table import Change, Row
+from xapikit.host.store.transaction import Transaction, View
+
+__all__ = ["Change", "Commit", "Row", "Store", "Transaction", "View", "Watch"]
