@@ -15,6 +15,7 @@ Dynamic and differencing VHDs up to 2040 GiB as XAPI hosts keep them. Imports no
 standard library. `stream` converts between raw, VHD and chains in one pass; `inspect` refuses images by name.
 """
 
+from . import stream
 from .chain import Disk, open_chain
 from .errors import (
     ChainTooDeep,
@@ -55,4 +56,5 @@ __all__ = [
     "resize",
     "set_hidden",
     "set_parent",
+    "stream",
 ]

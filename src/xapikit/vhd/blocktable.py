@@ -72,6 +72,11 @@ class BlockTable:
                 if sector != UNALLOCATED:
                     yield index
 
+    def in_file_order(self) -> "array[int]":
+        """Numbers of the blocks that are in the file, as they follow each other there."""
+        keys = sorted(self.entries[block] << 32 | block for block in self.blocks())
+        return array(UINT32, (key & 0xFFFFFFFF for key in keys))
+
     def free_run(self, block: int, limit: int) -> int:
         """First block at or after `block`, at most `limit`, that is in the file (or `limit`)."""
         entries = self.entries
@@ -97,13 +102,9 @@ class BlockTable:
         needed = -(-virtual_size // block_size)
         if len(self.entries) > needed and self.entries[needed:].count(UNALLOCATED) != len(self.entries) - needed:
             raise VhdRejected(Reason.BLOCK_OUTSIDE, f"the table has blocks beyond the virtual size {virtual_size}")
-        used = set(self.entries)
-        used.discard(UNALLOCATED)
-        if not used:
+        if self.allocated() == 0:
             return []
-        sectors = sorted(used)
-        if len(sectors) != self.allocated():
-            raise VhdRejected(Reason.BLOCK_OVERLAP, "two blocks of the table share one place in the file")
+        sectors = sorted(sector for sector in self.entries if sector != UNALLOCATED)
         span = (bitmap_size(block_size) + block_size) // SECTOR
         for start, end in reserved:
             # the last block that starts before the range ends

@@ -33,8 +33,8 @@ BLOCK_SIZE = 2 * MIB
 MAX_VIRTUAL_SIZE = 2040 * GIB
 #: entry of the block table for a block that is not in the file
 UNALLOCATED = 0xFFFFFFFF
-#: bound of the block table kept in memory (16 MiB of entries: 2040 GiB in blocks of 512 KiB)
-MAX_TABLE_ENTRIES = 1 << 22
+#: bound of the block table kept in memory (4 MiB): the largest disk in blocks of 2 MiB
+MAX_TABLE_ENTRIES = 1 << 20
 MIN_BLOCK_SIZE = 4096
 MAX_BLOCK_SIZE = 16 * MIB
 #: data of blocks starts at a multiple of this, as the hosts' own tools lay it out; the bitmap sits right before it
