@@ -15,7 +15,7 @@ Dynamic and differencing VHDs up to 2040 GiB as XAPI hosts keep them. Imports no
 standard library. `stream` converts between raw, VHD and chains in one pass; `inspect` refuses images by name.
 """
 
-from . import stream
+from . import inspect, stream
 from .chain import Disk, open_chain
 from .errors import (
     ChainTooDeep,
@@ -52,6 +52,7 @@ __all__ = [
     "coalesce",
     "create",
     "info",
+    "inspect",
     "open_chain",
     "resize",
     "set_hidden",
