@@ -1,0 +1,118 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""How much room an SR has: the file system's, or a limit set below it, so that "SR full" can be had on request.
+
+The limit stands in a file of the SR directory, because data-path processes obey it too.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from xapikit.host.storage.disks import Disk
+
+LIMIT_FILE = ".limit"
+_GRANULARITY = 1 << 30
+
+
+def used_bytes(directory: Path) -> int:
+    """Bytes that the files of an SR directory take on its file system; a file with two names counts once."""
+    total = 0
+    seen: set[int] = set()
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            try:
+                stat = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:  # renamed or removed meanwhile
+                continue
+            if stat.st_nlink > 1:
+                if stat.st_ino in seen:
+                    continue
+                seen.add(stat.st_ino)
+            total += stat.st_blocks * 512
+    return total
+
+
+class Capacity:
+    """The room of one SR directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._left = 0
+        self._limit_stamp: tuple[int, int] | None = None
+        self._limit: int | None = None
+
+    @property
+    def limit(self) -> int | None:
+        """Bytes that the SR may take, None for all of the file system."""
+        try:
+            stat = (self._directory / LIMIT_FILE).stat()
+        except FileNotFoundError:
+            self._limit_stamp = self._limit = None
+            return None
+        stamp = (stat.st_mtime_ns, stat.st_ino)
+        if stamp != self._limit_stamp:
+            self._limit = int((self._directory / LIMIT_FILE).read_text())
+            self._limit_stamp = stamp
+            self._left = 0
+        return self._limit
+
+    def set_limit(self, limit: int | None) -> None:
+        """Limit the SR to that many bytes (or lift it), for this process and for the data paths of its disks."""
+        path = self._directory / LIMIT_FILE
+        if limit is None:
+            path.unlink(missing_ok=True)
+            return
+        if limit < 0:
+            raise ValueError(f"a limit of {limit} bytes")
+        temporary = path.with_name(f"{LIMIT_FILE}.new")
+        temporary.write_text(str(limit))
+        temporary.replace(path)
+
+    def sizes(self) -> tuple[int, int]:
+        """(size, used) in bytes. Without a limit the size follows the free space of the file system in whole GiB,
+        so that other people's files do not make a change of it each time."""
+        used = used_bytes(self._directory)
+        limit = self.limit
+        if limit is not None:
+            return limit, used
+        system = os.statvfs(self._directory)
+        free = system.f_bavail * system.f_frsize
+        return (used + free) // _GRANULARITY * _GRANULARITY, used
+
+    def room(self) -> int:
+        """Bytes that can still be written."""
+        limit = self.limit
+        system = os.statvfs(self._directory)
+        free = system.f_bavail * system.f_frsize
+        return free if limit is None else max(0, min(free, limit - used_bytes(self._directory)))
+
+    def admit(self, disk: Disk, offset: int, length: int) -> None:
+        """Called before a write: raises OSError ENOSPC when it would take the SR beyond its limit.
+
+        What is written over costs nothing; the sum over all files is only made when the budget from the last time
+        is used up.
+        """
+        if self.limit is None:
+            return
+        self._left -= length
+        if self._left >= 0:
+            return
+        room = self.room()
+        if room >= length:
+            self._left = (room - length) // 2
+            return
+        self._left = 0
+        if sum(count for _, count in disk.extents(offset, length)) < length:
+            raise OSError(errno.ENOSPC, f"the SR in {self._directory} is full (limit {self.limit} bytes)")
