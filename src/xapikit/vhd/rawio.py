@@ -15,6 +15,9 @@ import os
 
 from .errors import Reason, VhdRejected
 
+# positions come from files that may be hostile; the kernel's offsets are signed
+_FURTHEST = 1 << 62
+
 Buffer = bytes | bytearray | memoryview
 
 
@@ -31,6 +34,8 @@ def read_into(fd: int, buffer: memoryview, position: int) -> int:
 
 def read_exactly(fd: int, length: int, position: int, what: str) -> bytes:
     """Read `length` bytes; a shorter file raises VhdRejected(TRUNCATED) naming `what`."""
+    if position > _FURTHEST:
+        raise VhdRejected(Reason.TRUNCATED, f"{what} at {position}: no file is that long")
     data = os.pread(fd, length, position)
     if len(data) == length:
         return data

@@ -18,6 +18,8 @@ A fixed VHD has no header; that it was one shows only in its last 512 bytes, whi
 """
 
 from collections.abc import Generator
+from pathlib import PurePosixPath
+from typing import NoReturn
 from uuid import UUID
 
 from xapikit.vhd.bitmap import Bitmap
@@ -77,6 +79,7 @@ class StreamParser:
         self._at = 0
         self._ended = False
         self._last = b""
+        self._fed = 0
         self._out: list[Extent] = []
         self._steps: _Steps = self._run()
 
@@ -91,6 +94,7 @@ class StreamParser:
         self._at = 0
         self._out = []
         length = len(self._chunk)
+        self._fed += length
         self._last = bytes(self._chunk[-FOOTER_SIZE:]) if length >= FOOTER_SIZE else self._tail(self._chunk)
         next(self._steps, None)
         self.trailing += length - self._at
@@ -117,13 +121,13 @@ class StreamParser:
 
     @property
     def parent_name(self) -> str | None:
-        """The parent's path as the stream has it; None unless differencing."""
+        """The parent's file name, without directories; None unless differencing."""
         if self.header is None or self.footer is None or self.footer.type is not DiskType.DIFFERENCING:
             return None
         for code in (MACX, W2RU, W2KU):
             if code in self.locators:
-                return self.locators[code]
-        return self.header.parent_name
+                return PurePosixPath(self.locators[code]).name
+        return PurePosixPath(self.header.parent_name.replace("\\", "/")).name
 
     @property
     def parent_unique_id(self) -> UUID | None:
@@ -143,9 +147,7 @@ class StreamParser:
             part = self._chunk[self._at : self._at + count - len(parts)]
             if not part:
                 if self._ended:
-                    raise VhdRejected(
-                        Reason.TRUNCATED, f"the stream ends at {self.position + len(parts)}, inside the {what}"
-                    )
+                    self._refuse_early_end(what)
                 yield
                 continue
             self._at += len(part)
@@ -160,7 +162,7 @@ class StreamParser:
             size = len(part)
             if not size:
                 if self._ended:
-                    self._refuse_early_end()
+                    self._refuse_early_end("data before the footer")
                 yield
                 continue
             if offset is not None:
@@ -170,16 +172,18 @@ class StreamParser:
             self.position += size
             count -= size
 
-    def _refuse_early_end(self) -> None:
+    def _refuse_early_end(self, missing: str) -> NoReturn:
+        """The stream ended where something had to follow: cut off, or closed by its footer and wrong in itself?"""
         try:
-            closed = Footer.unpack(self._last) == self.footer
+            # the first footer is the copy at the front
+            closed = self._fed >= 2 * FOOTER_SIZE and Footer.unpack(self._last) == self.footer
         except VhdRejected:
             closed = False
-        if closed:
-            raise VhdRejected(
-                Reason.BLOCK_OUTSIDE, f"the table has blocks behind the closing footer that ends at {self.position}"
-            )
-        raise VhdRejected(Reason.TRUNCATED, f"the stream ends at {self.position}, before the last block is complete")
+        if not closed:
+            raise VhdRejected(Reason.TRUNCATED, f"the stream ends at {self._fed}, before the end of the {missing}")
+        if self.table is None:
+            raise VhdRejected(Reason.TABLE_POSITION, f"the block table lies behind the closing footer, at {self._fed}")
+        raise VhdRejected(Reason.BLOCK_OUTSIDE, f"a block lies behind the closing footer that ends at {self._fed}")
 
     def _skip_to(self, target: int, captures: list[tuple[int, int, bytes]]) -> _Steps:
         """Go on to `target`, keeping parent locators that lie in between."""
@@ -224,6 +228,11 @@ class StreamParser:
         )
         self._check_table(footer, header, self.table)
         self.order = memoryview(self.table.in_file_order())
+        # locators between table and blocks belong to the head: whoever asks for the parent's name then has it
+        first_block = self.table.entries[self.order[0]] * SECTOR if len(self.order) else None
+        ends = [start + length for start, length, _ in captures if first_block is None or start + length <= first_block]
+        if ends:
+            yield from self._skip_to(max(self.position, *ends), captures)
         self.ready = True
         yield from self._blocks(footer, header, self.table, captures)
         yield from self._closing_footer(footer, header, captures)

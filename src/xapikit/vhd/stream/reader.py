@@ -51,7 +51,7 @@ class VhdStream:
 
     @property
     def parent_name(self) -> str | None:
-        """The parent's path as the stream has it; None unless differencing."""
+        """The parent's file name, without directories; None unless differencing."""
         return self.parser.parent_name
 
     @property
