@@ -44,7 +44,7 @@ class ApiServer(BaseApplication):
             "timeout": 300,
             # longer than OpenStack's clients keep idle connections of their pools, which cannot retry a POST
             "keepalive": 120,
-            "graceful_timeout": 5,
+            "graceful_timeout": 2,
             "control_socket_disable": True,
             "errorlog": "-",
             "accesslog": None,

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from nova_xapi.demo.errors import DemoError, Missing
 from nova_xapi.demo.guest import debs, disk, modules
+from xapikit.vhd import stream
 
 SIZE_MIB, BOOT_MIB = 96, 24
 KERNEL = "linux-image-cloud-amd64"
@@ -188,8 +189,10 @@ def make_initial(initial: Path, tree: Path, unpacked: Path, available: modules.M
 
 def to_vhd(raw: Path, target: Path) -> str:
     """Convert to a dynamic VHD; its SHA-256."""
-    subprocess.run(
-        ["qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o", "subformat=dynamic,force_size=on", raw, target],
-        check=True,
-    )
-    return hashlib.sha256(target.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with raw.open("rb") as source, target.open("wb") as file:
+        chunks = iter(lambda: source.read(2 << 20), b"")
+        for part in stream.from_raw(chunks, raw.stat().st_size):
+            digest.update(part)
+            file.write(part)
+    return digest.hexdigest()
