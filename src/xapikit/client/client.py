@@ -28,7 +28,7 @@ from xapikit.client.secret import LOG, Redactor, Secret
 from xapikit.client.session import Credentials, SessionKeeper
 from xapikit.client.tasks import TaskFuture, TaskWatcher
 from xapikit.client.tls import TlsPolicy
-from xapikit.client.transfer import OUTCOME_TIMEOUT, Transfers
+from xapikit.client.transfer import OUTCOME_TIMEOUT, Transfers, frames
 
 ImageFormat = Literal["raw", "vhd", "tar", "qcow2"]
 
@@ -183,6 +183,21 @@ class XapiClient:
         an exception the VDI holds rubbish, and the server has let go of it (or was given a minute to).
         """
         self._transfers.import_vdi(vdi, chunks, length, format, progress, outcome_timeout)
+
+    def import_extents(
+        self,
+        vdi: str,
+        extents: Iterable[tuple[int, bytes | memoryview]],
+        *,
+        progress: Callable[[int], None] | None = None,
+        outcome_timeout: float = OUTCOME_TIMEOUT,
+    ) -> None:
+        """Write parts of a disk, as (offset, bytes) in whole sectors of 512 bytes; the rest stays as it is.
+
+        That is how a sparse disk is sent without its zeros when nobody knows beforehand where they are. ``progress``
+        is told the bytes sent. Otherwise as :meth:`import_vdi`.
+        """
+        self._transfers.import_vdi(vdi, frames(extents), None, "raw", progress, outcome_timeout, framed=True)
 
     def export_vdi(
         self,
