@@ -44,7 +44,8 @@ class TaskHandle:
         self.ref = ref
         self.cancelled = threading.Event()
         """Set when somebody called ``task.cancel``: wait on it instead of sleeping."""
-        self.cancellable = True
+        self.result = ""
+        """What the task of an HTTP handler ends with: an XML-RPC value fragment, set by the handler."""
         self._wakers: list[Callable[[], None]] = []
 
     def set_progress(self, fraction: float) -> None:

@@ -13,13 +13,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from xapikit.host.context import Operations
+from xapikit.host.events import Events
+from xapikit.host.server.certificate import ServerCertificate
+from xapikit.host.server.sessions import Account, Sessions
+from xapikit.host.server.tasks import Tasks
 from xapikit.host.settings import HostSettings
 from xapikit.host.store import Row, Store
+
+
+class Part(Protocol):
+    """Storage, domains: what has files, processes or threads of its own."""
+
+    def start(self) -> None:
+        """Called at every start, before the first request: find again what still runs, check what is stored."""
+        ...
+
+    def stop(self, *, stop_guests: bool) -> None:
+        """Called at the end. Processes that serve guests go on unless ``stop_guests``."""
+        ...
 
 
 @dataclass
@@ -31,18 +48,47 @@ class HostAddress:
     http_port: int | None = None
     https_port: int | None = None
 
+    @property
+    def http_url(self) -> str | None:
+        """``http://ADDRESS:PORT`` without a slash at the end; None when not served."""
+        return self._url("http", self.http_port)
+
+    @property
+    def https_url(self) -> str | None:
+        return self._url("https", self.https_port)
+
+    def url(self, *, https: bool | None = None) -> str:
+        """Base URL for links such as console locations and redirects; None prefers https."""
+        wanted = self.https_url if https or https is None else self.http_url
+        return wanted or self.https_url or self.http_url or ""
+
+    def _url(self, scheme: str, port: int | None) -> str | None:
+        if port is None:
+            return None
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{scheme}://{host}" if port == _USUAL_PORTS[scheme] else f"{scheme}://{host}:{port}"
+
+
+_USUAL_PORTS = {"http": 80, "https": 443}
+
 
 class Pool:
     """What ``ctx.pool`` is. ``storage`` and ``domains`` are set before the first call is served."""
 
-    def __init__(self, store: Store, settings: HostSettings) -> None:
+    def __init__(self, store: Store, settings: HostSettings, accounts: Mapping[str, Account]) -> None:
         self.store = store
         self.settings = settings
         self.operations = Operations(store)
+        self.sessions = Sessions(store, accounts, refusal_seconds=settings.refusal_seconds)
+        self.tasks = Tasks(store)
+        self.events = Events(store, self.sessions)
+        self.certificate: ServerCertificate | None = None
         self.hosts: dict[str, HostAddress] = {}
         """By host reference."""
         self.storage: Any = None
         self.domains: Any = None
+        self._parts: list[Part] = []
+        self.on_restart: Callable[[], None] | None = None
 
     @property
     def ref(self) -> str:
@@ -59,6 +105,43 @@ class Pool:
         master: str = self.row["master"]
         return master
 
+    def coordinator_address(self, *, https: bool = False) -> str:
+        """What HOST_IS_SLAVE names: an address, with the port where hosts of the pool share the address."""
+        where = self.hosts[self.coordinator]
+        if sum(other.address == where.address for other in self.hosts.values()) == 1:
+            return where.address
+        port = where.https_port if https else where.http_port
+        host = f"[{where.address}]" if ":" in where.address else where.address
+        return f"{host}:{port}"
+
     @property
     def state(self) -> Path:
         return self.settings.state
+
+    def restart_toolstack(self) -> None:
+        """Ask for a restart of the server; it happens after the running call was answered."""
+        if self.on_restart is not None:
+            self.on_restart()
+
+    def add_part(self, part: Part) -> None:
+        """Have a part started and stopped with the pool, in this order and in reverse."""
+        self._parts.append(part)
+
+    def start_parts(self) -> None:
+        """Build storage and domains, then start everything."""
+        from xapikit.host import domains, storage
+
+        for name, package in (("storage", storage), ("domains", domains)):
+            build = getattr(package, "build", None)
+            if build is not None:
+                part: Part = build(self)
+                setattr(self, name, part)
+                self.add_part(part)
+        for part in self._parts:
+            part.start()
+
+    def stop_parts(self, *, stop_guests: bool) -> None:
+        self.sessions.close()
+        self.tasks.close()
+        for part in reversed(self._parts):
+            part.stop(stop_guests=stop_guests)

@@ -33,6 +33,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 _CALLS: dict[str, Implementation] = {}
 _HANDLERS: dict[str, HandlerFunction] = {}
+_PUBLIC: set[str] = set()
 _ACTIONS = frozenset(spec.action for spec in MODEL.http_handlers)
 
 
@@ -49,8 +50,11 @@ def implements(*methods: str) -> Callable[[C], C]:
     return register
 
 
-def handler(*actions: str) -> Callable[[C], C]:
-    """Declare the function that serves HTTP actions named as in the data model (``"get_export_raw_vdi"``)."""
+def handler(*actions: str, public: bool = False) -> Callable[[C], C]:
+    """Declare the function that serves HTTP actions named as in the data model (``"get_export_raw_vdi"``).
+
+    ``public``: also called without credentials (``ctx.session`` is then the null reference); it decides itself.
+    """
 
     def register(function: C) -> C:
         for action in actions:
@@ -58,6 +62,8 @@ def handler(*actions: str) -> Callable[[C], C]:
                 raise KeyError(action)
             if _HANDLERS.setdefault(action, function) is not function:
                 raise ValueError(f"handler {action} is implemented twice")
+            if public:
+                _PUBLIC.add(action)
         return function
 
     return register
@@ -71,3 +77,8 @@ def calls() -> Mapping[str, Implementation]:
 def handlers() -> Mapping[str, HandlerFunction]:
     """Handlers by action name."""
     return _HANDLERS
+
+
+def is_public(action: str) -> bool:
+    """Whether the handler of an action decides itself who may use it."""
+    return action in _PUBLIC

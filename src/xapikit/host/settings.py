@@ -54,5 +54,7 @@ class HostSettings:
     sync: Literal["commit", "interval", "never"] = "interval"
     """When the journal is forced to the disk: at every commit, within a second, or left to the operating system.
     Each of them survives ``kill -9``; the first also survives a power cut."""
+    refusal_seconds: float = 0.0
+    """How long a wrong password is left waiting for its answer; a host takes about two seconds."""
     options: dict[str, str] = field(default_factory=dict)
     """Further settings for kinds of domain and storage, by name."""

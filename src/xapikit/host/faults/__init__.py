@@ -9,3 +9,13 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+"""Faults and latency on request, and the counts of calls: what a test asks of the server, not what a host does.
+
+Rules are set in Python (``EmbeddedHost.faults``) or over HTTP under ``/_embedded/``. They live with the server
+process and survive a restart of the toolstack inside it.
+"""
+
+from xapikit.host.faults.faults import Faults
+from xapikit.host.faults.rules import Kind, Rule, Verdict
+
+__all__ = ["Faults", "Kind", "Rule", "Verdict"]

@@ -9,3 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+"""How requests arrive and find their call: HTTP(S), XML-RPC, JSON-RPC, dispatch, sessions, roles, tasks.
+
+Nothing here knows what a call does; that is :mod:`xapikit.host.classes`.
+"""

@@ -15,8 +15,21 @@
 ``allowed_operations`` and the journal need follows from the commit. Calls, HTTP and storage know nothing here.
 """
 
+from xapikit.host.store.journal import FileJournal, JournalDamaged, StateInUse, Sync
 from xapikit.host.store.store import Commit, Store, Watch
 from xapikit.host.store.table import Change, Row
 from xapikit.host.store.transaction import Transaction, View
 
-__all__ = ["Change", "Commit", "Row", "Store", "Transaction", "View", "Watch"]
+__all__ = [
+    "Change",
+    "Commit",
+    "FileJournal",
+    "JournalDamaged",
+    "Row",
+    "StateInUse",
+    "Store",
+    "Sync",
+    "Transaction",
+    "View",
+    "Watch",
+]

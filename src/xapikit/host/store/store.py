@@ -23,15 +23,19 @@ from types import TracebackType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from xapikit.host.errors import ApiError
+from xapikit.host.store.journal import FileJournal, StoredRow
+from xapikit.host.store.loading import filled_tables
 from xapikit.host.store.table import Change, Entry, Row, Table
-from xapikit.host.store.transaction import Transaction, View
-from xapikit.host.store.values import STORED_CLASSES
-from xapikit.model import NULL_REF
+from xapikit.host.store.transaction import Transaction, View, targets
+from xapikit.host.store.values import STORED_CLASSES, persistent_fields
 
 T = TypeVar("T")
 
 Deriver: TypeAlias = Callable[[View, str, Row], Any]
 """Computes one field of a row: (view, reference, row) -> value."""
+
+Via: TypeAlias = "str | Callable[[View, Row], Iterable[str]]"
+"""How a row of another class names the rows it matters to: a field, or a function of (view, row)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Commit:
 class Journal(Protocol):
     """Where commits are made durable before anybody sees them."""
 
-    def append(self, generation: int, changes: Iterable[Change]) -> None: ...
+    def append(self, first: int, changes: Iterable[Change]) -> None: ...
+    def compact_if_large(self, generation: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class _Derivation:
     class_name: str
     field: str
     compute: Deriver
-    via: Mapping[str, str]
+    via: Mapping[str, Via]
 
 
 class Watch:
@@ -72,7 +77,12 @@ class Watch:
         self._event.clear()
         return True
 
+    def clear(self) -> None:
+        """Forget changes up to now: call it before reading, so that what comes later wakes ``wait``."""
+        self._event.clear()
+
     def wake(self) -> None:
+        """Let ``wait`` return although nothing changed."""
         self._event.set()
 
     def __enter__(self) -> Watch:
@@ -191,11 +201,11 @@ class Store:
                 for listener in self._listeners:
                     listener(commit)
 
-    def derive(self, class_name: str, field: str, compute: Deriver, *, via: Mapping[str, str] | None = None) -> None:
+    def derive(self, class_name: str, field: str, compute: Deriver, *, via: Mapping[str, Via] | None = None) -> None:
         """Have a field computed for each row that a transaction touches, before its commit.
 
-        ``via`` names further classes whose changes matter and their field that refers to this class:
-        ``store.derive("VDI", "allowed_operations", fn, via={"VBD": "VDI"})``. The value is not persisted.
+        ``via`` names further classes whose changes matter, with their field that refers to this class, or a function
+        from such a row to references: ``store.derive("VDI", "allowed_operations", fn, via={"VBD": "VDI"})``.
         """
         self._derivations.append(_Derivation(class_name, field, compute, dict(via or {})))
 
@@ -209,6 +219,27 @@ class Store:
             for rule in self._derivations:
                 for ref, row in self.all(rule.class_name).items():
                     tx.set_derived(rule.class_name, ref, rule.field, rule.compute(tx, ref, row))
+
+    # persistence -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, journal: FileJournal, *, new_uuid: Callable[[], str] | None = None) -> tuple[Store, bool]:
+        """A store with what the journal holds, and whether that was nothing. Raises JournalDamaged."""
+        loaded = journal.load()
+        store = cls(journal=journal, new_uuid=new_uuid)
+        store._generation = loaded.generation
+        for name, stored in filled_tables(loaded).items():
+            store._tables[name] = stored
+        journal.rows_from(store._persistent_rows)
+        return store, loaded.fresh
+
+    def _persistent_rows(self) -> Iterator[tuple[str, str, StoredRow]]:
+        for name, table in self._tables.items():
+            fields = persistent_fields(name)
+            if fields:
+                for ref, entry in table.entries.items():
+                    kept = {k: v for k, v in entry.row.items() if k in fields}
+                    yield name, ref, StoredRow(entry.created, entry.modified, kept)
 
     # waiting -----------------------------------------------------------------------------------------------------
 
@@ -249,7 +280,7 @@ class Store:
             return None
         first = self._generation + 1
         if self._journal is not None and changes:
-            self._journal.append(first + len(changes) - 1, changes)
+            self._journal.append(first, changes)
         with self._state:
             woken: set[str] = set()
             for generation, change in enumerate(changes, first):
@@ -264,31 +295,31 @@ class Store:
             for name in woken:
                 for watch in self._watches.get(name, ()):
                     watch.wake()
-            return Commit(self._generation, changes, touched)
+        if self._journal is not None:
+            self._journal.compact_if_large(self._generation)
+        return Commit(self._generation, changes, touched)
 
     def _derive(self, tx: Transaction) -> None:
         if not self._derivations:
             return
         changes = list(tx.changes())
         for rule in self._derivations:
-            for ref in self._affected(rule, changes):
+            for ref in self._affected(tx, rule, changes):
                 row = tx.peek(rule.class_name, ref)
                 if row is not None:
                     tx.set_derived(rule.class_name, ref, rule.field, rule.compute(tx, ref, row))
 
     @staticmethod
-    def _affected(rule: _Derivation, changes: list[Change]) -> dict[str, None]:
+    def _affected(tx: Transaction, rule: _Derivation, changes: list[Change]) -> dict[str, None]:
         refs: dict[str, None] = {}
         for change in changes:
             if change.class_name == rule.class_name:
                 refs[change.ref] = None
-            field = rule.via.get(change.class_name)
-            if field is None:
+            via = rule.via.get(change.class_name)
+            if via is None:
                 continue
             for row in (change.before, change.after):
                 if row is not None:
-                    value = row[field]
-                    for ref in (value,) if isinstance(value, str) else value:
-                        if ref and ref != NULL_REF:
-                            refs[ref] = None
+                    found = targets(row[via]) if isinstance(via, str) else via(tx, row)
+                    refs.update(dict.fromkeys(found))
         return refs

@@ -66,6 +66,12 @@ class Table:
         # keys in the order of their last change, so that "what changed since" does not visit every row
         self._recent: dict[str, None] = {}
 
+    def fill(self, entries: dict[str, Entry]) -> None:
+        """Take over rows that were persisted."""
+        self.entries = entries
+        self.by_uuid = {entry.row["uuid"]: ref for ref, entry in entries.items() if entry.row.get("uuid")}
+        self._recent = dict.fromkeys(sorted(entries, key=lambda ref: entries[ref].modified))
+
     def apply(self, change: Change, generation: int) -> None:
         if change.after is None:
             self.remove(change.ref, generation)

@@ -108,7 +108,7 @@ class Transaction:
             row["uuid"] = self.store.new_uuid()
         self._rows[class_name, ref] = row
         for field in LINKS.get(class_name, {}):
-            self._relink(class_name, ref, field, (), _targets(row[field]))
+            self._relink(class_name, ref, field, (), targets(row[field]))
         if given:
             self._adopt(class_name, ref)
         return ref
@@ -129,13 +129,13 @@ class Transaction:
         links = LINKS.get(class_name, {})
         for name in changed:
             if name in links:
-                self._relink(class_name, ref, name, _targets(row[name]), _targets(changed[name]))
+                self._relink(class_name, ref, name, targets(row[name]), targets(changed[name]))
 
     def delete(self, class_name: str, ref: str) -> None:
         """Remove a row. References to it elsewhere stay as they are (as on a host). Raises HANDLE_INVALID."""
         row = self.get(class_name, ref)
         for field in LINKS.get(class_name, {}):
-            self._relink(class_name, ref, field, _targets(row[field]), ())
+            self._relink(class_name, ref, field, targets(row[field]), ())
         self._rows[class_name, ref] = None
 
     def touch(self, class_name: str, ref: str) -> None:
@@ -194,11 +194,12 @@ class Transaction:
                 if mirror.class_name != class_name:
                     continue
                 for other, row in self.all(other_class).items():
-                    if ref in _targets(row[field]):
+                    if ref in targets(row[field]):
                         self._relink(other_class, other, field, (), (ref,))
 
 
-def _targets(value: Any) -> tuple[str, ...]:
+def targets(value: Any) -> tuple[str, ...]:
+    """The references in a field that holds one or a set of them; the null reference is none."""
     if isinstance(value, str):
         return (value,) if value and value != NULL_REF else ()
     return tuple(value)

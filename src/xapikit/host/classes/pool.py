@@ -1,0 +1,180 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Class ``pool``: the one row, its checks and small calls. Joining, ejecting and coordinator change are elsewhere."""
+
+from __future__ import annotations
+
+from xapikit.host.context import Context
+from xapikit.host.errors import ApiError
+from xapikit.host.facts import license_params, pool_cpu_info
+from xapikit.host.inventory import Fresh, contributes
+from xapikit.host.registry import implements
+from xapikit.host.store import Row, Store, Transaction, View
+
+_OPERATIONS = (
+    "apply_updates", "cert_refresh", "cluster_create", "configure_repositories", "copy_primary_host_certs",
+    "designate_new_master", "eject", "exchange_ca_certificates_on_join", "exchange_certificates_on_join",
+    "exchange_crls_on_join", "get_updates", "ha_enable", "sync_bundle", "sync_updates", "tls_verification_enable",
+)  # fmt: skip
+
+
+@contributes(rank=11)
+def pool(tx: Transaction, fresh: Fresh) -> None:
+    restrictions = {key: value for key, value in license_params().items() if key.startswith("restrict_")}
+    fresh.pool = tx.create(
+        "pool",
+        {
+            "master": fresh.hosts[0].ref,
+            "restrictions": restrictions,
+            "cpu_info": pool_cpu_info(fresh.settings.cpus, len(fresh.hosts)),
+            "tls_verification_enabled": True,
+            "igmp_snooping_enabled": False,
+        },
+    )
+
+
+def derive(store: Store) -> None:
+    """Register what follows from other rows."""
+    store.derive("pool", "allowed_operations", _allowed_operations)
+
+
+def _allowed_operations(view: View, ref: str, row: Row) -> list[str]:
+    known = ("ha_disable" if operation == "ha_enable" and row["ha_enabled"] else operation for operation in _OPERATIONS)
+    return [operation for operation in known if operation not in row["current_operations"].values()]
+
+
+# calls ---------------------------------------------------------------------------------------------------------------
+
+
+@implements("pool.sync_database")
+def sync_database(ctx: Context) -> None:
+    return None  # every commit is in the journal already
+
+
+@implements("pool.recover_slaves")
+def recover_slaves(ctx: Context) -> list[str]:
+    return [ref for ref in ctx.store.all("host") if ref != ctx.pool.coordinator]
+
+
+@implements("pool.eject")
+def eject(ctx: Context, host: str) -> None:
+    if ctx.store.peek("host", host) is None:
+        raise ApiError("HOST_OFFLINE", host)
+    if host == ctx.pool.coordinator:
+        raise ApiError("INTERNAL_ERROR", "Xapi_pool.Cannot_eject_master")
+    raise ApiError("NOT_IMPLEMENTED", "eject")
+
+
+@implements("pool.designate_new_master")
+def designate_new_master(ctx: Context, host: str) -> None:
+    """Hand over; all sessions end. Naming the current coordinator changes nothing."""
+    ctx.store.get("host", host)
+    if host == ctx.pool.coordinator:
+        return
+    with ctx.store.transaction() as tx:
+        tx.update("pool", ctx.pool.ref, master=host)
+    ctx.pool.restart_toolstack()
+
+
+@implements("pool.has_extension")
+def has_extension(ctx: Context, pool: str, name: str) -> bool:
+    ctx.store.get("pool", pool)
+    return False
+
+
+@implements("pool.is_slave")
+def is_slave(ctx: Context, host: str) -> bool:
+    """Whether the host that serves the call is a member: the argument is ignored, as on a host."""
+    return ctx.host != ctx.pool.coordinator
+
+
+@implements("pool.disable_ha")
+def disable_ha(ctx: Context) -> None:
+    raise ApiError("HA_NOT_ENABLED")
+
+
+@implements("pool.enable_ha")
+def enable_ha(ctx: Context, heartbeat_srs: list[str], configuration: dict[str, str]) -> None:
+    for sr in heartbeat_srs:
+        ctx.store.get("SR", sr)
+    raise ApiError("CANNOT_CREATE_STATE_FILE")
+
+
+@implements("pool.ha_compute_max_host_failures_to_tolerate")
+def ha_compute_max_host_failures_to_tolerate(ctx: Context) -> int:
+    return ctx.store.count("host")
+
+
+@implements("pool.set_ha_host_failures_to_tolerate")
+def set_ha_host_failures_to_tolerate(ctx: Context, pool: str, value: int) -> None:
+    with ctx.store.transaction() as tx:
+        tx.update("pool", pool, ha_host_failures_to_tolerate=value)
+
+
+@implements("pool.ha_prevent_restarts_for")
+def ha_prevent_restarts_for(ctx: Context, seconds: int) -> None:
+    return None
+
+
+@implements("pool.ha_failover_plan_exists")
+def ha_failover_plan_exists(ctx: Context, n: int) -> bool:
+    return True
+
+
+@implements("pool.detect_nonhomogeneous_external_auth")
+def detect_nonhomogeneous_external_auth(ctx: Context, pool: str) -> None:
+    ctx.store.get("pool", pool)
+
+
+@implements("pool.certificate_list", "pool.crl_list")
+def certificate_list(ctx: Context) -> list[str]:
+    return []
+
+
+@implements("pool.install_ca_certificate", "pool.certificate_install")
+def install_ca_certificate(ctx: Context, name: str, cert: str) -> None:
+    raise ApiError("CA_CERTIFICATE_INVALID")
+
+
+@implements("pool.uninstall_ca_certificate")
+def uninstall_ca_certificate(ctx: Context, name: str, force: bool) -> None:
+    raise ApiError("CERTIFICATE_NAME_INVALID", name)
+
+
+@implements("pool.apply_edition")
+def apply_edition(ctx: Context, pool: str, edition: str) -> None:
+    ctx.store.get("pool", pool)
+    if edition != "xcp-ng":
+        raise ApiError("INVALID_EDITION", edition)
+
+
+@implements("pool.set_vswitch_controller")
+def set_vswitch_controller(ctx: Context, address: str) -> None:
+    raise ApiError("OPERATION_NOT_ALLOWED", "host not configured for vswitch operation")
+
+
+@implements("pool.disable_ssl_legacy")
+def disable_ssl_legacy(ctx: Context, pool: str) -> None:
+    ctx.store.get("pool", pool)
+
+
+@implements("pool.set_igmp_snooping_enabled")
+def set_igmp_snooping_enabled(ctx: Context, pool: str, value: bool) -> None:
+    ctx.store.get("pool", pool)
+    if value:
+        raise ApiError("OPENVSWITCH_NOT_ACTIVE")
+
+
+@implements("pool.management_reconfigure")
+def management_reconfigure(ctx: Context, network: str) -> None:
+    ctx.store.get("network", network)
+    raise ApiError("NOT_IMPLEMENTED", "management_reconfigure")

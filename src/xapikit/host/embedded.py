@@ -1,0 +1,341 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""A pool of hosts in this process: puts store, storage, domains and server together, starts and stops them.
+
+``with EmbeddedHost(hosts=2) as xapi: XenAPI.Session(xapi.urls[0])``. The command line is :mod:`xapikit.host.cli`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from xapikit.host.derivations import register_all
+from xapikit.host.faults import Faults
+from xapikit.host.inventory import Fresh, FreshHost, install
+from xapikit.host.pool import HostAddress, Pool
+from xapikit.host.server.addresses import bind_hosts, host_addresses
+from xapikit.host.server.certificate import ServerCertificate, server_certificate
+from xapikit.host.server.http import HttpConnection, HttpRequest
+from xapikit.host.server.listener import Bound, Listener
+from xapikit.host.server.sessions import Account
+from xapikit.host.settings import GIB, HostSettings, Listen
+from xapikit.host.store import FileJournal, Store, Sync
+
+LOG = logging.getLogger(__name__)
+
+HOUSEKEEPING_SECONDS = 30.0
+
+
+class PoolMismatch(Exception):
+    """The state directory holds a pool of another size than asked for."""
+
+
+@dataclass(frozen=True)
+class HostInfo:
+    """One host of the pool, for people and tests."""
+
+    ref: str
+    uuid: str
+    name: str
+    address: str
+    http_url: str | None
+    https_url: str | None
+
+    @property
+    def url(self) -> str:
+        """https where it is served."""
+        return self.https_url or self.http_url or ""
+
+
+class EmbeddedHost:
+    """A running XAPI pool.
+
+    ``state`` None: a temporary directory that vanishes at the end. ``http`` and ``https`` are ``True`` (loopback, a
+    port of the system's choice), ``False`` (not served), ``"ADDRESS:PORT"`` or a :class:`Listen`. ``password`` None:
+    a random one. Raises what :class:`StateInUse`, :class:`JournalDamaged`, :class:`PoolMismatch` and OSError say.
+    """
+
+    def __init__(
+        self,
+        state: Path | str | None = None,
+        *,
+        hosts: int | None = None,
+        domains: Literal["timed", "qemu"] = "timed",
+        http: bool | str | Listen = True,
+        https: bool | str | Listen = False,
+        username: str = "root",
+        password: str | None = None,
+        accounts: Mapping[str, Account] | None = None,
+        memory_bytes: int = 16 * GIB,
+        cpus: int = 8,
+        sync: Sync = "interval",
+        refusal_seconds: float = 0.0,
+        options: Mapping[str, str] | None = None,
+        faults: Faults | None = None,
+    ) -> None:
+        self._temporary = tempfile.mkdtemp(prefix="xapi-host-") if state is None else None
+        self.settings = HostSettings(
+            state=Path(self._temporary or str(state)).absolute(),
+            hosts=hosts or 0,
+            domains=domains,
+            username=username,
+            memory_bytes=memory_bytes,
+            cpus=cpus,
+            sync=sync,
+            refusal_seconds=refusal_seconds,
+            options=dict(options or {}),
+        )
+        self.username = username
+        self.password = password if password is not None else secrets.token_urlsafe(12)
+        self._accounts = {username: Account(self.password), **(accounts or {})}
+        self._http, self._https = _listen(http), _listen(https)
+        if self._http is None and self._https is None:
+            raise ValueError("neither http nor https is to be served")
+        self.faults = faults or Faults()
+        self.faults.on_restart = self._restart_soon
+        self.certificate: ServerCertificate | None = None
+        self._lock = threading.RLock()
+        self._pool: Pool | None = None
+        self._listener: Listener | None = None
+        self._journal: FileJournal | None = None
+        self._stopped = threading.Event()
+
+    # life --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> EmbeddedHost:
+        """Load or make the pool, find its guests again, and serve it."""
+        with self._lock:
+            try:
+                self._start()
+            except BaseException:
+                self.stop()
+                raise
+        return self
+
+    def stop(self, *, stop_guests: bool = False) -> None:
+        """Stop serving. Guests go on running unless ``stop_guests`` (or the state is temporary)."""
+        with self._lock:
+            self.faults.stop_waiting()
+            self._stop(stop_guests or self._temporary is not None)
+            if self._temporary is not None:
+                shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def restart(self) -> None:
+        """Restart the toolstack as a host does: sessions and tasks vanish, rows and guests stay, ports too."""
+        with self._lock:
+            listeners = self._ports()
+            self._stop(stop_guests=False)
+            self._http, self._https = listeners
+            self._start()
+
+    def __enter__(self) -> EmbeddedHost:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # what there is -----------------------------------------------------------------------------------------------
+
+    @property
+    def pool(self) -> Pool:
+        """The running pool; another object after a restart."""
+        if self._pool is None:
+            raise RuntimeError("the embedded host is not running")
+        return self._pool
+
+    @property
+    def hosts(self) -> list[HostInfo]:
+        """In the order in which they joined; the first one is the coordinator unless that was changed."""
+        found = []
+        for ref, where in self.pool.hosts.items():
+            row = self.pool.store.get("host", ref)
+            info = HostInfo(ref, row["uuid"], row["name_label"], where.address, where.http_url, where.https_url)
+            found.append(info)
+        return found
+
+    @property
+    def urls(self) -> list[str]:
+        """One URL per host, https where it is served."""
+        return [host.url for host in self.hosts]
+
+    @property
+    def url(self) -> str:
+        """Where the coordinator is reached."""
+        coordinator = self.pool.coordinator
+        return next(host.url for host in self.hosts if host.ref == coordinator)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """``SHA256:...`` of the certificate; None when https is not served."""
+        return self.certificate.fingerprint if self.certificate else None
+
+    def call_counts(self) -> dict[str, int]:
+        """Calls and transfers per method since the start or the last ``faults.reset_counts()``."""
+        return self.faults.call_counts()
+
+    # inside ------------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        from xapikit.host.classes import load_all
+        from xapikit.host.server.build import serve_pool
+
+        load_all()
+        self._stopped.clear()
+        state = self.settings.state
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._journal = FileJournal(state / "db", self.settings.sync)
+        store, fresh = Store.open(self._journal)
+        count = self._host_count(store, fresh)
+        first = (self._https or self._http or Listen("127.0.0.1")).address
+        addresses = host_addresses(first, count)
+        if self._https is not None:
+            self.certificate = server_certificate(state / "server.pem", addresses)
+        pool = self._pool = Pool(store, self.settings, self._accounts)
+        pool.certificate = self.certificate
+        pool.on_restart = self._restart_soon
+        register_all(store)
+        if fresh:
+            with store.transaction() as tx:
+                plan = [FreshHost(f"host{n}", address) for n, address in enumerate(addresses, 1)]
+                install(tx, Fresh(self.settings, plan))
+        bound = self._bind(count)
+        for number, ref in enumerate(store.all("host")):
+            http, https = bound[number]
+            pool.hosts[ref] = HostAddress(
+                ref, addresses[number], http.port if http else None, https.port if https else None
+            )
+        self._refresh_hosts(pool)
+        pool.start_parts()
+        store.rederive()
+        listener = self._listener = Listener()
+        serve = serve_pool(pool, self.faults, listener, self._restart_soon)
+        for ref, sockets in zip(pool.hosts, bound, strict=True):
+            for one in sockets:
+                if one is not None:
+                    listener.serve(one, _bind_host(serve, ref))
+        threading.Thread(target=self._housekeeping, args=(pool,), name="xapi-housekeeping", daemon=True).start()
+
+    def _stop(self, stop_guests: bool) -> None:
+        self._stopped.set()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        if self._pool is not None:
+            self._pool.stop_parts(stop_guests=stop_guests)
+            self._pool = None
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+    def _host_count(self, store: Store, fresh: bool) -> int:
+        asked = self.settings.hosts
+        if fresh:
+            return asked or 1
+        there = store.count("host")
+        if asked and asked != there:
+            raise PoolMismatch(f"{self.settings.state} holds a pool of {there} host(s), not {asked}")
+        return there
+
+    def _bind(self, count: int) -> list[tuple[Bound | None, Bound | None]]:
+        with contextlib.ExitStack() as undo:
+            http = bind_hosts(self._http, count, None) if self._http else [None] * count
+            for one in http:
+                if one is not None:
+                    undo.callback(one.socket.close)
+            https = (
+                bind_hosts(self._https, count, self.certificate.context())
+                if self._https and self.certificate
+                else [None] * count
+            )
+            undo.pop_all()
+        return list(zip(http, https, strict=True))
+
+    def _ports(self) -> tuple[Listen | None, Listen | None]:
+        """The addresses in use, with the ports that the system chose."""
+        first = next(iter(self.pool.hosts.values()))
+        http = Listen(self._http.address, first.http_port) if self._http and first.http_port else None
+        https = Listen(self._https.address, first.https_port) if self._https and first.https_port else None
+        return http, https
+
+    @staticmethod
+    def _refresh_hosts(pool: Pool) -> None:
+        with pool.store.transaction() as tx:
+            for ref, where in pool.hosts.items():
+                tx.update("host", ref, address=where.address)
+
+    def _restart_soon(self) -> None:
+        """Restart from a thread of its own: whoever asks may be a thread of the server that goes away."""
+        threading.Thread(target=self._restart_safely, name="xapi-restart", daemon=True).start()
+
+    def _restart_safely(self) -> None:
+        try:
+            self.restart()
+        except Exception:
+            LOG.exception("the toolstack did not come back")
+
+    def _housekeeping(self, pool: Pool) -> None:
+        while not self._stopped.wait(HOUSEKEEPING_SECONDS):
+            if self._pool is not pool:
+                return
+            try:
+                pool.sessions.collect_idle()
+                pool.tasks.purge()
+            except Exception:
+                LOG.exception("housekeeping failed")
+
+
+def _listen(given: bool | str | Listen) -> Listen | None:
+    if isinstance(given, Listen):
+        return given
+    if isinstance(given, str):
+        return Listen.parse(given)
+    return Listen("127.0.0.1", 0) if given else None
+
+
+def _bind_host(
+    serve: Callable[[HttpRequest, HttpConnection, str], bool], ref: str
+) -> Callable[[HttpRequest, HttpConnection], bool]:
+    return lambda request, connection: serve(request, connection, ref)
+
+
+def running(xapi: EmbeddedHost) -> dict[str, Any]:
+    """What ``xapi-host serve --json`` prints."""
+    return {
+        "ready": True,
+        "urls": xapi.urls,
+        "hosts": [
+            {
+                "name": host.name,
+                "uuid": host.uuid,
+                "address": host.address,
+                "url": host.url,
+                "http": host.http_url,
+                "https": host.https_url,
+            }
+            for host in xapi.hosts
+        ],
+        "fingerprint": xapi.fingerprint,
+        "user": xapi.username,
+        "state": str(xapi.settings.state),
+    }

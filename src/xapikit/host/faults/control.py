@@ -1,0 +1,109 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Faults and counts over HTTP, under ``/_embedded/``: for tests whose server is another process.
+
+Authenticated by ``session_id`` or Basic, superusers alone. JSON in, JSON out::
+
+    GET    /_embedded/statistics      counts per method, total without event.from, connections
+    DELETE /_embedded/statistics      start counting at zero
+    GET    /_embedded/faults          the rules with how often each matched and fired
+    POST   /_embedded/faults          add a rule: {"kind": "error", "method": "VM.start", "error": ["SR_FULL"]}
+    DELETE /_embedded/faults          remove all rules; /_embedded/faults/NAME removes one
+    POST   /_embedded/restart         restart the toolstack: sessions and tasks vanish, guests go on
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote
+
+from xapikit.host.errors import ApiError
+from xapikit.host.faults.faults import Faults
+from xapikit.host.faults.rules import Rule
+from xapikit.host.server.http import HttpConnection, HttpError, HttpRequest, bad_request, not_supported, unauthorised
+from xapikit.host.server.router import basic_credentials
+from xapikit.host.server.sessions import Sessions
+
+MAX_BODY_BYTES = 1 << 20
+
+
+class Control:
+    """Serves the paths under ``/_embedded``."""
+
+    def __init__(
+        self, faults: Faults, sessions: Sessions, connections: Callable[[], int], restart: Callable[[], None]
+    ) -> None:
+        self._faults = faults
+        self._sessions = sessions
+        self._connections = connections
+        self._restart = restart
+
+    def __call__(self, request: HttpRequest, connection: HttpConnection) -> bool:
+        self._authenticate(request)
+        length = request.content_length or 0
+        if length > MAX_BODY_BYTES:
+            raise bad_request("body too large")
+        body = connection.read(length)
+        status, value = self._answer(request, body)
+        keep = request.keep_alive
+        headers = [("connection", "keep-alive" if keep else "close"), ("content-type", "application/json")]
+        connection.reply(status, headers, json.dumps(value, indent=1).encode() + b"\n", version=request.version)
+        return keep
+
+    def _authenticate(self, request: HttpRequest) -> None:
+        try:
+            session = request.argument("session_id")
+            credentials = basic_credentials(request)
+            if session is not None:
+                self._sessions.check(session)
+                self._sessions.require(session, "embedded/control", "pool-admin")
+                return
+            if credentials is not None and self._sessions.authenticate(*credentials).superuser:
+                return
+        except ApiError:
+            pass  # answered like no credentials at all
+        raise unauthorised("embedded")
+
+    def _answer(self, request: HttpRequest, body: bytes) -> tuple[str, Any]:
+        parts = [unquote(part) for part in request.path.strip("/").split("/")[1:]]
+        match request.method, parts:
+            case "GET", ["statistics"]:
+                counts = self._faults.call_counts()
+                value = {"calls": counts, "total": self._faults.total(), "connections": self._connections()}
+                return "200 OK", value
+            case "DELETE", ["statistics"]:
+                self._faults.reset_counts()
+                return "200 OK", {}
+            case "GET", ["faults"]:
+                return "200 OK", [rule.describe() for rule in self._faults.rules]
+            case "POST", ["faults"]:
+                try:
+                    rule = self._faults.add(Rule.from_json(json.loads(body)))
+                except (ValueError, RecursionError) as error:
+                    return "400 Bad Request", {"error": str(error)}
+                return "201 Created", rule.describe()
+            case "DELETE", ["faults"]:
+                self._faults.clear()
+                return "200 OK", {}
+            case "DELETE", ["faults", name]:
+                try:
+                    return "200 OK", self._faults.remove(name).describe()
+                except KeyError:
+                    return "404 Not Found", {"error": f"no rule named {name!r}"}
+            case "POST", ["restart"]:
+                self._restart()
+                return "202 Accepted", {}
+            case (("GET" | "POST" | "DELETE"), _):
+                raise HttpError("404 Not Found", "<h1>404 Not Found</h1>")
+        raise not_supported(request.method)

@@ -1,0 +1,70 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Where the hosts of a pool listen.
+
+A host has an address of its own and the usual ports. On loopback every host of a pool gets the next address
+(127.0.0.1, 127.0.0.2...) with the same port, so that HOST_IS_SLAVE, which names an address alone, can be followed.
+On any other address further hosts get the next ports, and the address they give away carries the port.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import ssl
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from xapikit.host.server.listener import Bound, bind
+from xapikit.host.settings import Listen
+
+_ATTEMPTS = 50
+
+
+def host_addresses(first: str, hosts: int) -> list[str]:
+    """The address of each host of a pool whose first one listens on ``first``. Raises ValueError."""
+    try:
+        address = ipaddress.ip_address(first)
+    except ValueError:
+        raise ValueError(f"{first!r} is not an IP address") from None
+    if isinstance(address, ipaddress.IPv4Address) and address.is_loopback:
+        return [str(address + number) for number in range(hosts)]
+    return [first] * hosts
+
+
+def bind_hosts(listen: Listen, hosts: int, tls: ssl.SSLContext | None) -> list[Bound]:
+    """One listening socket per host. Raises OSError, ValueError; nothing stays open then."""
+    addresses = host_addresses(listen.address, hosts)
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _bind_all(addresses, listen.port, tls)
+        except OSError as error:
+            # a port that the system chose for the first address can be taken on the next one
+            if listen.port or error.errno != errno.EADDRINUSE or attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _bind_all(addresses: Sequence[str], port: int, tls: ssl.SSLContext | None) -> list[Bound]:
+    bound: list[Bound] = []
+    with ExitStack() as undo:
+        for number, address in enumerate(addresses):
+            own_port = port
+            if number and not port:
+                own_port = bound[0].port if address != addresses[0] else 0
+            elif number and address == addresses[0]:
+                own_port = port + number
+            made = bind(address, own_port, tls)
+            undo.callback(made.socket.close)
+            bound.append(made)
+        undo.pop_all()
+    return bound
