@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import socket
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, Literal
@@ -74,6 +75,8 @@ class XapiClient:
         self._redactor = Redactor()
         self._redactor.hide(secret.reveal())
         LOG.addFilter(self._redactor)
+        # for clients that are dropped instead of closed
+        self._unhook = weakref.finalize(self, LOG.removeFilter, self._redactor)
         rpc = Rpc(self._redactor.redact)
         sessions = SessionKeeper(
             [Endpoint.parse(one) for one in urls],
@@ -115,7 +118,7 @@ class XapiClient:
         self.cache.stop()
         self._tasks.close()
         self._caller.close()
-        LOG.removeFilter(self._redactor)
+        self._unhook()
 
     @property
     def endpoint(self) -> str:

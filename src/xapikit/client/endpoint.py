@@ -83,7 +83,7 @@ def endpoint_for_url(url: str, like: Endpoint, overrides: Mapping[str, str]) -> 
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"not a URL of a XAPI host: {url[:80]!r}")
+        raise ValueError(f"not the location of anything on a XAPI host: {url[:80]!r}")
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     with_port = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
     for address in (with_port, parts.hostname):
