@@ -104,7 +104,7 @@ class BlockTable:
             raise VhdRejected(Reason.BLOCK_OUTSIDE, f"the table has blocks beyond the virtual size {virtual_size}")
         if self.allocated() == 0:
             return []
-        sectors = sorted(sector for sector in self.entries if sector != UNALLOCATED)
+        sectors = sorted(self.entries[block] for block in self.blocks())
         span = (bitmap_size(block_size) + block_size) // SECTOR
         for start, end in reserved:
             # the last block that starts before the range ends

@@ -92,12 +92,15 @@ class Image:
         first = read_exactly(self.fd, FOOTER_SIZE, 0, "footer copy")
         last = read_exactly(self.fd, FOOTER_SIZE, end - FOOTER_SIZE, "footer")
         # the copy at the front outlives a kill while the file grows; a fixed disk has its footer only at the end
+        front_sound = True
         try:
             footer = Footer.unpack(first if first.startswith(FOOTER_COOKIE) else last)
+            front_sound = footer.type is DiskType.FIXED or first.startswith(FOOTER_COOKIE)
         except VhdRejected:
             if not last.startswith(FOOTER_COOKIE):
                 raise
             footer = Footer.unpack(last)
+            front_sound = False
         self.footer = footer
         self.size = footer.current_size
         if footer.type is DiskType.FIXED:
@@ -129,6 +132,8 @@ class Image:
             # a kill came between two steps of a write, or another tool lays out its file in its own way
             self._write_footer(self.end)
             os.ftruncate(self.fd, self.end + FOOTER_SIZE)
+            if not front_sound:
+                self._write_footer(0)
 
     def reserved(self) -> list[tuple[int, int]]:
         """Byte ranges of the file that hold metadata: (start, end)."""
