@@ -1,0 +1,198 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The client on the embedded host: log-in, members, faults, restarts, and a cache that never holds a wrong picture."""
+
+import random
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from xapikit.client import TlsPolicy, XapiClient, errors
+from xapikit.host import EmbeddedHost
+from xapikit.host.pytest_plugin import XapiFactory, xapi_factory, xapi_host, xapi_pool  # noqa: F401
+
+WATCHED = ("pool", "host", "VM", "VDI", "network")
+
+
+def client_of(xapi: EmbeddedHost, url: str = "", **settings: Any) -> XapiClient:
+    given: dict[str, Any] = {"patience": 20.0, "call_timeout": 30.0, "cache_classes": WATCHED, **settings}
+    return XapiClient(url or xapi.url, username=xapi.username, password=xapi.password, originator="tests", **given)
+
+
+@pytest.fixture
+def client(xapi_host: EmbeddedHost) -> Iterator[XapiClient]:  # noqa: F811
+    with client_of(xapi_host) as connected:
+        yield connected
+
+
+def make(xapi: EmbeddedHost, cls: str, **fields: Any) -> str:
+    with xapi.pool.store.transaction() as tx:
+        ref: str = tx.create(cls, fields)
+        return ref
+
+
+def change(xapi: EmbeddedHost, cls: str, ref: str, **fields: Any) -> None:
+    with xapi.pool.store.transaction() as tx:
+        tx.update(cls, ref, **fields)
+
+
+def remove(xapi: EmbeddedHost, cls: str, ref: str) -> None:
+    with xapi.pool.store.transaction() as tx:
+        tx.delete(cls, ref)
+
+
+def test_a_pinned_fingerprint_opens_https(xapi_factory: XapiFactory) -> None:  # noqa: F811
+    xapi = xapi_factory(https=True)
+    assert xapi.url.startswith("https:")
+    with pytest.raises(errors.CertificateRefused) as refusal:
+        client_of(xapi).connect()
+    assert refusal.value.fingerprint == xapi.fingerprint
+    with client_of(xapi, tls=TlsPolicy(fingerprint=refusal.value.fingerprint)) as client:
+        client.cache.start(20)
+        assert client.call("pool.get_all")
+
+
+def test_a_wrong_password_is_told(xapi_host: EmbeddedHost) -> None:  # noqa: F811
+    client = XapiClient(xapi_host.url, username="root", password="no", originator="tests")
+    with pytest.raises(errors.AuthenticationFailed):
+        client.connect()
+    client.close()
+
+
+@pytest.mark.parametrize("https", [False, True])
+def test_a_member_leads_to_the_coordinator(xapi_factory: XapiFactory, https: bool) -> None:  # noqa: F811
+    xapi = xapi_factory(hosts=2, https=https)
+    member = next(host.url for host in xapi.hosts if host.ref != xapi.pool.coordinator)
+    tls = TlsPolicy(fingerprint=xapi.fingerprint) if https else None
+    with client_of(xapi, member, tls=tls) as client:
+        assert client.call("pool.get_all_records")
+        assert client.endpoint == xapi.url
+
+
+def test_every_failure_in_front_of_a_call_is_survived(xapi_host: EmbeddedHost, client: XapiClient) -> None:  # noqa: F811
+    for kind in ("cut_before", "cut_after"):
+        xapi_host.faults.add(kind, method="host.get_all", count=1)
+        assert client.call("host.get_all")
+    xapi_host.faults.add("error", method="host.get_all", error=["HOST_STILL_BOOTING"], count=2)
+    assert client.call("host.get_all")
+    xapi_host.faults.add("error", method="network.create", error=["SR_FULL", "1", "2"], count=1)
+    with pytest.raises(errors.SrFull):
+        client.call("network.create", {"name_label": "n"})
+
+
+@pytest.mark.parametrize(("kind", "made"), [("cut_before", 0), ("cut_after", 1)])
+def test_a_constructor_that_is_cut_off_is_not_repeated(
+    xapi_host: EmbeddedHost,  # noqa: F811
+    client: XapiClient,
+    kind: Any,
+    made: int,
+) -> None:
+    xapi_host.faults.add(kind, method="task.create", count=1)
+    with pytest.raises(errors.MaybeSent):
+        client.call("task.create", "cut", "")
+    assert len(client.call("task.get_by_name_label", "cut")) == made
+
+
+def test_a_restart_of_the_toolstack_is_survived_by_calls_cache_and_waiters(
+    xapi_host: EmbeddedHost,  # noqa: F811
+    client: XapiClient,
+) -> None:
+    client.cache.start(20)
+    kept = make(xapi_host, "network", name_label="kept")
+    client.cache.wait_for(lambda cache: cache.get("network", kept), 10)
+    waited: list[Any] = []
+    thread = threading.Thread(
+        target=lambda: waited.append(client.cache.wait_for(lambda cache: cache.find("network", name_label="after"), 30))
+    )
+    thread.start()
+    xapi_host.restart()
+    assert client.call("network.get_by_uuid", xapi_host.pool.store.get("network", kept)["uuid"]) == kept
+    after = make(xapi_host, "network", name_label="after")
+    thread.join(30)
+    assert list(waited[0]) == [after]
+    assert client.generation == 2
+    client.cache.wait_in_step(20)
+
+
+def test_an_async_call_ends_with_its_typed_error_and_leaves_no_task(
+    xapi_host: EmbeddedHost,  # noqa: F811
+    client: XapiClient,
+) -> None:
+    with pytest.raises(errors.HandleInvalid) as failure:
+        client.run("VM.start", "OpaqueRef:nope", False, False, timeout=20)
+    assert failure.value.task
+    assert not client.call("task.get_by_name_label", "Async.VM.start")
+
+
+def picture(xapi: EmbeddedHost, cls: str) -> dict[str, Any]:
+    return {ref: row["name_label"] for ref, row in xapi.pool.store.all(cls).items()}
+
+
+def cached(client: XapiClient, cls: str) -> dict[str, Any]:
+    return {ref: record["name_label"] for ref, record in client.cache.records(cls).items()}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_cache_equals_the_server_after_any_changes_cuts_and_restarts(
+    xapi_host: EmbeddedHost,  # noqa: F811
+    seed: int,
+) -> None:
+    chance = random.Random(seed)
+    with client_of(xapi_host) as client:
+        client.cache.start(20)
+        mine: list[tuple[str, str]] = []
+        events: list[tuple[str, str, str]] = []
+        client.cache.subscribe(lambda event: events.append((event.cls, event.operation, event.ref)))
+        for number in range(1500):
+            what = chance.random()
+            if what < 0.4 or not mine:
+                cls = chance.choice(["VM", "VDI", "network"])
+                mine.append((cls, make(xapi_host, cls, name_label=f"{number}")))
+            elif what < 0.7:
+                cls, ref = chance.choice(mine)
+                change(xapi_host, cls, ref, name_label=f"changed {number}")
+            else:
+                cls, ref = mine.pop(chance.randrange(len(mine)))
+                remove(xapi_host, cls, ref)
+            if number % 500 == 250:
+                # more deletions than a server remembers
+                for cls, ref in mine[:-20]:
+                    remove(xapi_host, cls, ref)
+                del mine[:-20]
+            if number % 300 == 299:
+                xapi_host.faults.add("cut_after", method="event.from", count=1)
+            if number % 700 == 699:
+                xapi_host.restart()
+            if number % 100 == 99:
+                client.cache.wait_in_step(20)
+                client.cache.catch_up(20)
+                for cls in ("VM", "VDI", "network"):
+                    assert cached(client, cls) == picture(xapi_host, cls)
+        # what subscribers heard adds up to the same picture
+        alive = {ref for cls, operation, ref in events if operation == "add"}
+        alive -= {ref for cls, operation, ref in events if operation == "del"}
+        assert alive == {ref for _, ref in mine}
+
+
+def test_a_thousand_vms_are_loaded_by_one_call(xapi_host: EmbeddedHost) -> None:  # noqa: F811
+    with xapi_host.pool.store.transaction() as tx:
+        for number in range(1000):
+            tx.create("VM", {"name_label": f"vm{number}"})
+    with client_of(xapi_host) as client:
+        xapi_host.faults.reset_counts()
+        client.cache.start(30)
+        assert client.cache.count("VM") >= 1000
+        counts = xapi_host.call_counts()
+        assert counts.pop("event.from") >= 1
+        assert not counts
