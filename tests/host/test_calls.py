@@ -15,7 +15,7 @@ import inspect
 
 import pytest
 
-from host.conftest import Caller, CallFailed
+from xapi_caller import Caller, CallFailed
 from xapikit.host import EmbeddedHost
 from xapikit.host.classes import load_all
 from xapikit.host.registry import calls

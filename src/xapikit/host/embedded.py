@@ -32,7 +32,7 @@ from xapikit.host.derivations import register_all
 from xapikit.host.faults import Faults
 from xapikit.host.inventory import Fresh, FreshHost, install
 from xapikit.host.pool import HostAddress, Pool
-from xapikit.host.server.addresses import bind_hosts, host_addresses
+from xapikit.host.server.addresses import advertised, bind_hosts, host_addresses
 from xapikit.host.server.certificate import ServerCertificate, server_certificate
 from xapikit.host.server.http import HttpConnection, HttpRequest
 from xapikit.host.server.listener import Bound, Listener
@@ -110,6 +110,8 @@ class EmbeddedHost:
         self._http, self._https = _listen(http), _listen(https)
         if self._http is None and self._https is None:
             raise ValueError("neither http nor https is to be served")
+        if self._http and self._https and self._http.address != self._https.address:
+            raise ValueError("a host has one address: http and https must name the same")
         self.faults = faults or Faults()
         self.faults.on_restart = self._restart_soon
         self.certificate: ServerCertificate | None = None
@@ -208,7 +210,7 @@ class EmbeddedHost:
         store, fresh = Store.open(self._journal)
         count = self._host_count(store, fresh)
         first = (self._https or self._http or Listen("127.0.0.1")).address
-        addresses = host_addresses(first, count)
+        addresses = [advertised(address) for address in host_addresses(first, count)]
         if self._https is not None:
             self.certificate = server_certificate(state / "server.pem", addresses)
         pool = self._pool = Pool(store, self.settings, self._accounts)

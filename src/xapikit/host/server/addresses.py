@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import socket
 import ssl
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -39,6 +40,20 @@ def host_addresses(first: str, hosts: int) -> list[str]:
     if isinstance(address, ipaddress.IPv4Address) and address.is_loopback:
         return [str(address + number) for number in range(hosts)]
     return [first] * hosts
+
+
+def advertised(address: str) -> str:
+    """The address that others are told: that of the way out for a wildcard, the address itself otherwise."""
+    if not ipaddress.ip_address(address).is_unspecified:
+        return address
+    family, elsewhere = (socket.AF_INET6, "2001:db8::1") if ":" in address else (socket.AF_INET, "192.0.2.1")
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect((elsewhere, 9))  # nothing is sent: only the route is looked up
+        except OSError:
+            return "::1" if family == socket.AF_INET6 else "127.0.0.1"
+        return str(probe.getsockname()[0])
 
 
 def bind_hosts(listen: Listen, hosts: int, tls: ssl.SSLContext | None) -> list[Bound]:
