@@ -88,6 +88,7 @@ MODULES = {
     "gunicorn": "gunicorn",
     "pymysql": "PyMySQL",
     "pymemcache": "pymemcache",
+    "websocket": "websocket-client",
 }
 
 
@@ -102,8 +103,11 @@ def require_python_packages() -> None:
         )
 
 
-def require_programs(note: Callable[[str], None], log: Path, programs: tuple[Program, ...] = PROGRAMS) -> str:
-    """Install the missing programs' Debian packages; raises Missing when this user or system cannot."""
+def require_programs(
+    note: Callable[[str], None], log: Path, programs: tuple[Program, ...] = PROGRAMS, *, root: bool | None = None
+) -> str:
+    """Install the missing programs' Debian packages; raises Missing when this system has no apt, or when we are not
+    `root` (default: whether this process is)."""
     packages = sorted({program.package for program in programs if not program.found()})
     if not packages:
         return "nothing to install"
@@ -112,7 +116,7 @@ def require_programs(note: Callable[[str], None], log: Path, programs: tuple[Pro
             f"programs are missing, of the Debian packages {', '.join(packages)}",
             "this is not a Debian-like system: install them with the system's own tools, then start again",
         )
-    if os.geteuid() != 0:
+    if not (os.geteuid() == 0 if root is None else root):
         raise Missing(
             f"Debian packages are missing: {', '.join(packages)}",
             f"run as root, or have them installed: apt-get install --no-install-recommends {' '.join(packages)}",
@@ -129,19 +133,19 @@ def require_programs(note: Callable[[str], None], log: Path, programs: tuple[Pro
 
 
 @contextmanager
-def daemons_not_started() -> Iterator[None]:
+def daemons_not_started(policy: Path = POLICY) -> Iterator[None]:
     """While this lasts, Debian's maintainer scripts start no daemon."""
     made = False
-    if not POLICY.exists():
-        POLICY.write_text("#!/bin/sh\n# put here by nova-xapi demo while it installs packages\nexit 101\n")
-        POLICY.chmod(0o755)
+    if not policy.exists():
+        policy.write_text("#!/bin/sh\n# put here by nova-xapi demo while it installs packages\nexit 101\n")
+        policy.chmod(0o755)
         made = True
     try:
         yield
     finally:
         if made:
             with suppress(FileNotFoundError):
-                POLICY.unlink()
+                policy.unlink()
 
 
 def apt(arguments: list[str], note: Callable[[str], None], log: Path, cwd: Path | None = None) -> None:

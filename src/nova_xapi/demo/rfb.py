@@ -20,11 +20,13 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from nova_xapi.demo.errors import DemoError
 
+# a WebSocket's frame that says good-bye
+CLOSE = 8
 RAW = 0
 DESKTOP_SIZE = -223
 # 32 bits per pixel, depth 24, little endian, true colour, 8 bits each, shifts of red 0, green 8, blue 16: bytes R G B x
@@ -90,37 +92,41 @@ class SocketStream:
 
 
 class WebSocketStream:
-    """Binary messages of a WebSocket as a stream of bytes; websockify's client, which Nova's proxy is made of too."""
+    """Binary messages of a WebSocket as a stream of bytes."""
 
     def __init__(self, url: str, timeout: float) -> None:
         """Connect to ws://HOST:PORT/PATH. `timeout` (s) is for each read and write. Raises RfbError when refused."""
-        from websockify.websocket import WebSocket
+        import websocket
 
+        self.failures = (websocket.WebSocketException, OSError)
         self.buffer = bytearray()
-        self.socket: Any = WebSocket()
-        before = socket.getdefaulttimeout()
+        self.url = redacted(url)
         try:
-            # its connect() makes the socket itself and takes no timeout
-            socket.setdefaulttimeout(timeout)
-            self.socket.connect(url, protocols=["binary"])
-        except Exception as error:  # websockify raises bare Exception for a refusal
-            raise RfbError(f"no WebSocket at {redacted(url)}: {error}") from error
-        finally:
-            socket.setdefaulttimeout(before)
-        self.socket.settimeout(timeout)
+            self.socket = websocket.create_connection(url, timeout=timeout, subprotocols=["binary"])
+        except self.failures as error:
+            raise RfbError(f"no WebSocket at {self.url}: {error}") from error
 
     def recv_exactly(self, count: int) -> bytes:
         while len(self.buffer) < count:
-            message = self.socket.recvmsg()
-            if message is None:
-                raise RfbError(f"the proxy closed the connection after {len(self.buffer)} of {count} bytes")
+            got = f"{len(self.buffer)} of {count} bytes"
+            try:
+                opcode, message = self.socket.recv_data()
+            except self.failures as error:
+                raise RfbError(f"the console proxy {self.url} failed after {got}: {error}") from error
+            if opcode == CLOSE:
+                raise RfbError(
+                    f"the console proxy {self.url} closed after {got}: {message[2:].decode(errors='replace')}"
+                )
             self.buffer += message
         data = bytes(self.buffer[:count])
         del self.buffer[:count]
         return data
 
     def send(self, data: bytes) -> None:
-        self.socket.sendmsg(data)
+        try:
+            self.socket.send_binary(data)
+        except self.failures as error:
+            raise RfbError(f"the console proxy {self.url} failed: {error}") from error
 
     def close(self) -> None:
         self.socket.close()

@@ -190,9 +190,8 @@ def make_initial(initial: Path, tree: Path, unpacked: Path, available: modules.M
 def to_vhd(raw: Path, target: Path) -> str:
     """Convert to a dynamic VHD; its SHA-256."""
     digest = hashlib.sha256()
-    with raw.open("rb") as source, target.open("wb") as file:
-        chunks = iter(lambda: source.read(2 << 20), b"")
-        for part in stream.from_raw(chunks, raw.stat().st_size):
+    with target.open("wb") as file:
+        for part in stream.from_file(raw):
             digest.update(part)
             file.write(part)
     return digest.hexdigest()
