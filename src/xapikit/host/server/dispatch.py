@@ -231,12 +231,7 @@ class Dispatcher:
         return work
 
     def _list_methods(self) -> list[str]:
-        return [
-            f"{spec.name}.{message.name}"
-            for spec in MODEL.classes.values()
-            for message in spec.messages.values()
-            if not (message.hidden or message.pool_internal)
-        ]
+        return [f"{spec.name}.{message.name}" for spec in MODEL.classes.values() for message in spec.messages.values()]
 
 
 def _text(raw: Raw) -> str:
