@@ -12,6 +12,7 @@
 """Chains read as the sum of their files, whatever is written, snapshotted, grown and coalesced in whatever order."""
 
 import itertools
+import struct
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vhd_tools import MIB, cut_randomly, joined, needs_qemu_img, qemu_img, save, sparse_content
+from vhd_tools import MIB, cut_randomly, joined, needs_qemu_img, patch_header, qemu_img, save, sparse_content
 
 from xapikit import vhd
 from xapikit.vhd.format import DiskType
@@ -260,6 +261,31 @@ def test_growing_a_clone_beyond_its_parent_reads_zeros(tmp_path: Path) -> None:
     with vhd.open_chain(grandchild) as disk:
         assert disk.pread(0, 20 * MIB) == b"x" * MIB + bytes(19 * MIB)
         assert list(disk.extents()) == [(0, MIB)] or list(disk.extents()) == [(0, 2 * MIB)]
+
+
+def test_other_block_sizes_are_read_written_and_streamed(tmp_path: Path) -> None:
+    """Hosts write blocks of 2 MiB; other tools make disks with blocks of 512 KiB."""
+    size, small = 8 * MIB, MIB // 2
+    base, child = tmp_path / "base.vhd", tmp_path / "child.vhd"
+    vhd.create(base, size)
+    head = patch_header(base.read_bytes(), 28, struct.pack(">II", size // small, small))
+    save(base, [head])
+    content = sparse_content(size, seed=8)
+    with vhd.open_chain(base, writable=True) as disk:
+        assert disk.leaf.block_size == small
+        vhd.stream.raw_onto(disk, cut_randomly(content, 1))
+    image = base.read_bytes()
+    assert joined(vhd.stream.to_raw(cut_randomly(image, 2))) == content
+    vhd.create(child, parent=base)
+    with vhd.open_chain(child, writable=True) as disk:
+        disk.pwrite(small - 3, b"across")
+        content[small - 3 : small + 3] = b"across"
+        assert disk.pread(0, size) == content
+    assert joined(vhd.stream.to_raw(vhd.stream.from_chain(child))) == content
+    vhd.coalesce(child)
+    vhd.resize(base, 2 * size)
+    with vhd.open_chain(base) as disk:
+        assert disk.pread(0, 2 * size) == content + bytes(size)
 
 
 class TestRefusals:

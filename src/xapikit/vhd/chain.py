@@ -86,7 +86,10 @@ def open_parents(leaf: Image) -> list[Image]:
 
 
 class Disk:
-    """An open chain; see `open_chain`. Offsets and lengths are bytes, of any alignment."""
+    """An open chain; see `open_chain`. Offsets and lengths are bytes, of any alignment.
+
+    What happens to the files meanwhile (a resize, another parent) shows after closing and opening it again.
+    """
 
     def __init__(self, levels: list[Image], writable: bool) -> None:
         self.levels = levels

@@ -145,7 +145,9 @@ class Image:
             (self.header.table_offset, table_end),
         ]
         ranges += [(one.offset, one.offset + one.reserved) for one in self.header.locators if one.offset]
-        if os.pread(self.fd, len(BATMAP_COOKIE), table_end) == BATMAP_COOKIE:
+        # the bitmap of a block may stand here instead, and a guest decides what its bits spell
+        behind = os.pread(self.fd, len(BATMAP_COOKIE), table_end)
+        if behind == BATMAP_COOKIE and table_end // SECTOR not in self.table.entries:
             ranges.append((table_end, table_end + batmap_size(self.header.max_entries)))
         return ranges
 
@@ -188,10 +190,14 @@ class Image:
         if found.full():
             self._full[block] = 1
             return None
-        self._bitmaps[block] = found
+        self._keep(block, found)
+        return found
+
+    def _keep(self, block: int, bitmap: Bitmap) -> None:
+        """Remember a bitmap; the one that was not asked for the longest goes (the file has it)."""
+        self._bitmaps[block] = bitmap
         if len(self._bitmaps) > _BITMAPS:
             self._bitmaps.popitem(last=False)
-        return found
 
     def segments(self, offset: int, length: int) -> Iterator[Segment]:
         """Split [offset, offset + length) into what this file holds and what it does not."""
@@ -286,7 +292,7 @@ class Image:
         if whole:
             self._full[block] = 1
         else:
-            self._bitmaps[block] = Bitmap(bits, self.block_sectors)
+            self._keep(block, Bitmap(bits, self.block_sectors))
 
     def write_entry(self, block: int, sector: int) -> None:
         """Set one entry of the block table, in the file and in memory."""
