@@ -87,6 +87,11 @@ def test_blocks_in_any_order_are_read_but_not_flattened_in_one_pass(tmp_path: Pa
     with pytest.raises(vhd.VhdRejected) as caught:
         vhd.stream.to_raw([image])
     assert caught.value.reason is Reason.BLOCK_ORDER
+    assert vhd.stream.to_file(tmp_path / "raw", cut_randomly(image, 3)) == 16 * MIB
+    assert (tmp_path / "raw").read_bytes() == content
+    with pytest.raises(vhd.VhdRejected):
+        vhd.stream.to_file(tmp_path / "cut", [image[:-512]])
+    assert not (tmp_path / "cut").exists()
     vhd.create(tmp_path / "copy.vhd", 16 * MIB)
     with vhd.open_chain(tmp_path / "copy.vhd", writable=True) as disk:
         vhd.stream.onto(disk, cut_randomly(image, 2))

@@ -17,13 +17,14 @@
 | chain | VHD stream | `from_chain` (flattened, or differencing against a base) |
 | chain | raw bytes | `chain_to_raw` |
 | VHD stream | raw bytes | `to_raw` |
+| VHD stream | raw file | `to_file` |
 | VHD stream | extents | `read` |
 | VHD stream | open disk | `onto` |
 | raw bytes | open disk | `raw_onto` |
 """
 
 from .parser import Extent, StreamParser
-from .reader import VhdStream, onto, read, to_raw
+from .reader import VhdStream, onto, read, to_file, to_raw
 from .writer import chain_to_raw, data_blocks, from_chain, from_file, from_raw, length_of, raw_onto
 
 __all__ = [
@@ -39,5 +40,6 @@ __all__ = [
     "onto",
     "raw_onto",
     "read",
+    "to_file",
     "to_raw",
 ]

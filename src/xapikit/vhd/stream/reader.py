@@ -11,15 +11,17 @@
 # under the License.
 """VHD streams as sources: extents in stream order, raw bytes, or written onto a disk."""
 
+import os
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from uuid import UUID
 
 from xapikit.vhd.chain import Disk
 from xapikit.vhd.errors import Reason, VhdRejected
 from xapikit.vhd.format import DiskType
-from xapikit.vhd.rawio import Buffer
-from xapikit.vhd.zeros import ZEROS
+from xapikit.vhd.rawio import Buffer, write_all
+from xapikit.vhd.zeros import ZEROS, is_zero
 
 from .parser import Extent, StreamParser
 
@@ -127,6 +129,32 @@ def holes(length: int) -> Iterator[memoryview]:
         length -= len(zeros)
     if length:
         yield zeros[:length]
+
+
+def to_file(path: Path | str, chunks: Iterable[Buffer], length: int | None = None) -> int:
+    """The disk of a stand-alone VHD stream as a new raw file, blocks in any order, holes where it has no data.
+
+    Answers its size. Raises VhdRejected (DIFFERENCING too), FileExistsError, OSError; what was written of a file then
+    goes.
+    """
+    path = Path(path)
+    stream = read(chunks, length)
+    if stream.type is DiskType.DIFFERENCING:
+        raise VhdRejected(Reason.DIFFERENCING, f"its parent {stream.parent_name!r} has the rest of the data")
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        for offset, data in stream:
+            if not is_zero(data):
+                write_all(fd, data, offset)
+        size = stream.virtual_size
+        assert size is not None
+        os.ftruncate(fd, size)
+    except BaseException:
+        path.unlink()
+        raise
+    finally:
+        os.close(fd)
+    return size
 
 
 def onto(disk: Disk, chunks: Iterable[Buffer], length: int | None = None) -> VhdStream:
