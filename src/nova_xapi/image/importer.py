@@ -1,0 +1,196 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""One image into one new VDI: the flow of `nova_xapi.image.stages` from Glance to ``import_raw_vdi``.
+
+Knows nothing of caches and locks. Either the VDI is complete and proven when it returns, or there is none.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from nova import exception
+from oslo_log import log as logging
+
+from xapikit.client import XapiClient
+from xapikit.client.errors import (
+    ClientError,
+    HandleInvalid,
+    MaybeSent,
+    SrBackendFailure,
+    TransferFailed,
+    TransportError,
+    XapiError,
+)
+
+from . import marks
+from .description import Image, Kind, describe
+from .errors import ImageTooLarge, ImportFailed, StorageFull
+from .source import ImageSource
+from .stages import Inspected, Verified, ahead, extents
+
+LOG = logging.getLogger(__name__)
+
+#: seconds that a host may need to let go of a VDI after a transfer broke off
+RELEASE_TIMEOUT: Final = 60.0
+_BUSY: Final = ("VDI_IN_USE", "OTHER_OPERATION_IN_PROGRESS")
+_FULL: Final = "SR_FULL"
+_NO_SPACE: Final = 44
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A new VDI with the image's contents."""
+
+    ref: str
+    image: Image
+    #: bytes of the image's disk
+    virtual_size: int
+
+
+class Importer:
+    """Imports for one service. ``run`` tells one start of the service from the next."""
+
+    def __init__(self, client: XapiClient, source: ImageSource, service: str, run: str) -> None:
+        self._client = client
+        self._source = source
+        self._owner = f"{service}/{run}"
+        self._numbers = itertools.count(1)
+
+    def import_image(
+        self, context: Any, image_id: str, sr: str, *, root_bytes: int, label: str, other_config: Mapping[str, str]
+    ) -> Imported:
+        """Import into a new VDI of the SR, marked as being imported until the caller marks it otherwise.
+
+        ``root_bytes``: what the flavor's root disk holds, 0 for as much as the image needs. It is compared before the
+        VDI is made. Raises UnsupportedImage, ImageTooLarge, ImageRefused, ImageFetchFailed, StorageFull, ImportFailed,
+        and Nova's ImageNotFound, ImageNotAuthorized, ImageNotActive, GlanceConnectionFailed.
+        """
+        record = self._source.record(context, image_id)
+        image = describe(record)
+        if record.get("status", "active") != "active":
+            raise exception.ImageNotActive(image_id=image_id)
+        body = self._source.open(context, image_id)
+        verified = Verified(body, image, hashing=not body.verifies_itself)
+        flow = Inspected(ahead(verified, body.close), image)
+        try:
+            size = flow.virtual_size()
+            if root_bytes and size > root_bytes and image.kind is not Kind.ISO:
+                raise ImageTooLarge(image_id, size, root_bytes)
+            vdi = self._create(image, sr, size, label, other_config)
+            with self._undone_on_failure(vdi), self._told_plainly(image, sr):
+                self._send(vdi, image, flow)
+            return Imported(vdi, image, size)
+        finally:
+            flow.close()
+
+    def _send(self, vdi: str, image: Image, flow: Inspected) -> None:
+        data = iter(flow)
+        if image.kind is Kind.VHD:
+            self._client.import_vdi(vdi, data, image.size or None, format="vhd")
+        else:
+            self._client.import_extents(vdi, extents(data))
+        # a server may be content before the last byte was looked at here; this image is not
+        for _ in data:
+            pass
+
+    def _create(self, image: Image, sr: str, size: int, label: str, other_config: Mapping[str, str]) -> str:
+        mark = f"{self._owner}/{next(self._numbers)}"
+        record = {
+            "name_label": label,
+            "name_description": image.name,
+            "SR": sr,
+            "virtual_size": size,
+            "type": "user",
+            "sharable": False,
+            "read_only": False,
+            "xenstore_data": {},
+            "sm_config": {},
+            "tags": [],
+            "other_config": {**other_config, marks.IMAGE: image.id, marks.IMPORTING: mark},
+        }
+        with self._told_plainly(image, sr):
+            try:
+                ref: str = self._client.call("VDI.create", record)
+                return ref
+            except MaybeSent:
+                # the answer was lost, perhaps not the effect: the mark is on no other VDI
+                self._client.cache.catch_up()
+                for ref, found in self._client.cache.find("VDI", SR=sr).items():
+                    if found["other_config"].get(marks.IMPORTING) == mark:
+                        return ref
+                raise
+
+    @contextmanager
+    def _undone_on_failure(self, vdi: str) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            discard(self._client, vdi)
+            raise
+
+    @contextmanager
+    def _told_plainly(self, image: Image, sr: str) -> Iterator[None]:
+        """Errors of the host, as what they mean for the image."""
+        try:
+            yield
+        except XapiError as error:
+            name, room = self._room(sr)
+            if error.code == _FULL or (isinstance(error, SrBackendFailure) and error.number == _NO_SPACE):
+                raise StorageFull(image.id, name, f"{error} ({room})") from error
+            raise ImportFailed(image.id, name, f"{error} ({room})") from error
+        except (TransferFailed, TransportError) as error:
+            raise ImportFailed(image.id, self._room(sr)[0], str(error)) from error
+
+    def _room(self, sr: str) -> tuple[str, str]:
+        record = self._client.cache.get("SR", sr)
+        if record is None:
+            return sr, "the SR is gone"
+        free = int(record["physical_size"]) - int(record["physical_utilisation"])
+        return str(record["name_label"]), f"{free} bytes were free at the host's last count"
+
+
+def discard(client: XapiClient, vdi: str) -> bool:
+    """Destroy a VDI that nothing uses; whether it is gone. What cannot be destroyed now is left to a later one."""
+    for attempt in range(3):
+        try:
+            client.call("VDI.destroy", vdi, repeatable=True)
+            return True
+        except HandleInvalid:
+            return True
+        except XapiError as error:
+            if error.code not in _BUSY or attempt == 2:
+                LOG.warning("VDI %s of a failed import is left for the next clean-up: %s", vdi, error)
+                return False
+            _wait_until_free(client, vdi)
+        except ClientError as error:
+            LOG.warning("VDI %s of a failed import is left for the next clean-up: %s", vdi, error)
+            return False
+    return False
+
+
+def _wait_until_free(client: XapiClient, vdi: str) -> None:
+    """Until the cache shows that the host allows a destroy (again)."""
+
+    def free(cache: Any) -> bool:
+        record = cache.get("VDI", vdi)
+        return record is None or "destroy" in record["allowed_operations"]
+
+    try:
+        client.cache.catch_up(RELEASE_TIMEOUT)
+        client.cache.wait_for(free, RELEASE_TIMEOUT)
+    except (ClientError, LookupError) as error:
+        LOG.debug("no sign that VDI %s is free: %s", vdi, error)
