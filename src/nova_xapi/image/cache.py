@@ -27,12 +27,13 @@ from typing import Any, TypeVar
 from nova import exception
 from oslo_log import log as logging
 
+from nova_xapi.storage import vdi
 from xapikit.client import Record, XapiClient
 
 from . import marks
 from .description import Image, Kind, describe_meta
 from .errors import ImageTooLarge, ImportLost
-from .importer import Imported, Importer, discard
+from .importer import Imported, Importer
 from .lock import LEASE, ImportLock
 from .source import GlanceSource, ImageSource
 
@@ -120,7 +121,7 @@ class ImageCache:
             owner = marks.importer_of(record)
             if owner is not None and owner[0] == self._service and owner[1] != self._run:
                 LOG.info("removing VDI %s of an import that was cut short", record["uuid"])
-                reaped += discard(self._client, ref)
+                reaped += vdi.discard(self._client, ref)
         return reaped + self._lock.reap()
 
     # -------------------------------------------------------------------------------------------- importing
@@ -164,7 +165,7 @@ class ImageCache:
                     raise ImportLost(image.id, sr)
                 base = self._publish(imported, image)
             except BaseException:
-                discard(self._client, imported.ref)
+                vdi.discard(self._client, imported.ref)
                 raise
             LOG.info("image %s imported in %.1f s as VDI %s", image.id, time.monotonic() - began, base.uuid)
             return base
@@ -188,7 +189,7 @@ class ImageCache:
         for ref, record in self._client.cache.find("VDI", SR=sr).items():
             if record["other_config"].get(marks.IMAGE) == image.id and marks.importer_of(record) is not None:
                 LOG.info("removing VDI %s, an import of image %s that was cut short", record["uuid"], image.id)
-                discard(self._client, ref)
+                vdi.discard(self._client, ref)
 
 
 def _there(value: T | None) -> T:

@@ -23,18 +23,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nova import exception
-from oslo_log import log as logging
 
+from nova_xapi.storage import vdi
 from xapikit.client import XapiClient
-from xapikit.client.errors import (
-    ClientError,
-    HandleInvalid,
-    MaybeSent,
-    SrBackendFailure,
-    TransferFailed,
-    TransportError,
-    XapiError,
-)
+from xapikit.client.errors import SrBackendFailure, TransferFailed, TransportError, XapiError
 
 from . import marks
 from .description import Image, Kind, describe
@@ -42,11 +34,6 @@ from .errors import ImageTooLarge, ImportFailed, StorageFull
 from .source import ImageSource
 from .stages import Inspected, Verified, ahead, extents
 
-LOG = logging.getLogger(__name__)
-
-#: seconds that a host may need to let go of a VDI after a transfer broke off
-RELEASE_TIMEOUT: Final = 60.0
-_BUSY: Final = ("VDI_IN_USE", "OTHER_OPERATION_IN_PROGRESS")
 _FULL: Final = "SR_FULL"
 _NO_SPACE: Final = 44
 
@@ -90,19 +77,19 @@ class Importer:
             size = flow.virtual_size()
             if root_bytes and size > root_bytes and image.kind is not Kind.ISO:
                 raise ImageTooLarge(image_id, size, root_bytes)
-            vdi = self._create(image, sr, size, label, other_config)
-            with self._undone_on_failure(vdi), self._told_plainly(image, sr):
-                self._send(vdi, image, flow)
-            return Imported(vdi, image, size)
+            ref = self._create(image, sr, size, label, other_config)
+            with self._undone_on_failure(ref), self._told_plainly(image, sr):
+                self._send(ref, image, flow)
+            return Imported(ref, image, size)
         finally:
             flow.close()
 
-    def _send(self, vdi: str, image: Image, flow: Inspected) -> None:
+    def _send(self, ref: str, image: Image, flow: Inspected) -> None:
         data = iter(flow)
         if image.kind is Kind.VHD:
-            self._client.import_vdi(vdi, data, image.size or None, format="vhd")
+            self._client.import_vdi(ref, data, image.size or None, format="vhd")
         else:
-            self._client.import_extents(vdi, extents(data))
+            self._client.import_extents(ref, extents(data))
         # a server may be content before the last byte was looked at here; this image is not
         for _ in data:
             pass
@@ -114,32 +101,17 @@ class Importer:
             "name_description": image.name,
             "SR": sr,
             "virtual_size": size,
-            "type": "user",
-            "sharable": False,
-            "read_only": False,
-            "xenstore_data": {},
-            "sm_config": {},
-            "tags": [],
             "other_config": {**other_config, marks.IMAGE: image.id, marks.IMPORTING: mark},
         }
         with self._told_plainly(image, sr):
-            try:
-                ref: str = self._client.call("VDI.create", record)
-                return ref
-            except MaybeSent:
-                # the answer was lost, perhaps not the effect: the mark is on no other VDI
-                self._client.cache.catch_up()
-                for ref, found in self._client.cache.find("VDI", SR=sr).items():
-                    if found["other_config"].get(marks.IMPORTING) == mark:
-                        return ref
-                raise
+            return vdi.create(self._client, record, marks.IMPORTING)
 
     @contextmanager
-    def _undone_on_failure(self, vdi: str) -> Iterator[None]:
+    def _undone_on_failure(self, ref: str) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            discard(self._client, vdi)
+            vdi.discard(self._client, ref)
             raise
 
     @contextmanager
@@ -161,36 +133,3 @@ class Importer:
             return sr, "the SR is gone"
         free = int(record["physical_size"]) - int(record["physical_utilisation"])
         return str(record["name_label"]), f"{free} bytes were free at the host's last count"
-
-
-def discard(client: XapiClient, vdi: str) -> bool:
-    """Destroy a VDI that nothing uses; whether it is gone. What cannot be destroyed now is left to a later one."""
-    for attempt in range(3):
-        try:
-            client.call("VDI.destroy", vdi, repeatable=True)
-            return True
-        except HandleInvalid:
-            return True
-        except XapiError as error:
-            if error.code not in _BUSY or attempt == 2:
-                LOG.warning("VDI %s of a failed import is left for the next clean-up: %s", vdi, error)
-                return False
-            _wait_until_free(client, vdi)
-        except ClientError as error:
-            LOG.warning("VDI %s of a failed import is left for the next clean-up: %s", vdi, error)
-            return False
-    return False
-
-
-def _wait_until_free(client: XapiClient, vdi: str) -> None:
-    """Until the cache shows that the host allows a destroy (again)."""
-
-    def free(cache: Any) -> bool:
-        record = cache.get("VDI", vdi)
-        return record is None or "destroy" in record["allowed_operations"]
-
-    try:
-        client.cache.catch_up(RELEASE_TIMEOUT)
-        client.cache.wait_for(free, RELEASE_TIMEOUT)
-    except (ClientError, LookupError) as error:
-        LOG.debug("no sign that VDI %s is free: %s", vdi, error)
