@@ -117,7 +117,8 @@ def xapi(client: XapiClient) -> Caller:
 @pytest.fixture
 def runs_vms(xapi: Caller) -> None:
     """For promises that only a host that runs VMs can keep."""
-    xapi.error("VM.start", "OpaqueRef:nope", False, False)
+    control_domain = next(ref for ref, vm in xapi.client.cache.records("VM").items() if vm["is_control_domain"])
+    xapi.error("VM.start", control_domain, False, False)
 
 
 class Maker:
