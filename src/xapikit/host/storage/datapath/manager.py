@@ -141,9 +141,10 @@ class DataPaths:
 
     # start and end -----------------------------------------------------------------------------------------------
 
-    def start(self, disk: Path, *, read_only: bool, labels: dict[str, str]) -> DataPath:
-        """Start a data path and wait until it serves. Raises DataPathFailed."""
-        name = secrets.token_hex(5)
+    def start(self, disk: Path, *, read_only: bool, labels: dict[str, str], name: str | None = None) -> DataPath:
+        """Start a data path and wait until it serves. With the ``name`` of one that died it gets that one's socket,
+        so that an NBD client that reconnects goes on. Raises DataPathFailed."""
+        name = name or secrets.token_hex(5)
         ready_out, ready_in = os.pipe2(os.O_CLOEXEC)
         log = self._run / f"{name}.log"
         sockets = self._sockets

@@ -1,0 +1,245 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Class ``SR``: storage repositories (wire reference 4.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+from xapikit.host.context import Context
+from xapikit.host.errors import ApiError
+from xapikit.host.registry import implements
+from xapikit.host.storage.drivers import Driver, drivers, sr_directory
+from xapikit.host.storage.names import is_uuid
+from xapikit.host.storage.operations import has_plugged_pbd
+from xapikit.host.storage.plugging import plug_pbd, wipe
+from xapikit.host.storage.repository import VhdRepository
+from xapikit.host.storage.rows import remove_row
+from xapikit.host.storage.scan import scan as scan_sr
+from xapikit.host.store import Transaction
+
+
+def _driver(name: str) -> Driver:
+    driver = drivers().get(name.lower())
+    if driver is None:
+        raise ApiError("SR_UNKNOWN_DRIVER", name)
+    return driver
+
+
+@implements("SR.create")
+def create(
+    ctx: Context, host: str, device_config: dict[str, str], physical_size: int, name_label: str,
+    name_description: str, kind: str, content_type: str, shared: bool, sm_config: dict[str, str],
+) -> str:  # fmt: skip
+    driver = _driver(kind)
+    if ctx.store.peek("host", host) is None:
+        raise ApiError("HOST_OFFLINE", host)
+    storage = ctx.pool.storage
+    with ctx.store.transaction() as tx:
+        sr = tx.create(
+            "SR",
+            {
+                "name_label": name_label,
+                "name_description": name_description,
+                "type": driver.type,
+                "content_type": content_type,
+                "shared": shared,
+                "sm_config": sm_config,
+                "other_config": {"dirty": ""},
+            },
+        )
+        hosts = list(tx.all("host")) if shared else [host]
+        pbds = [tx.create("PBD", {"SR": sr, "host": one, "device_config": device_config}) for one in hosts]
+    try:
+        repository = storage.repository(sr)
+        if isinstance(repository, VhdRepository):
+            repository.format()
+        for pbd in pbds:
+            plug_pbd(storage, pbd)
+        if repository is not None:
+            scan_sr(storage, sr)
+    except BaseException:
+        storage.forget_repository(sr)
+        with ctx.store.transaction() as tx:
+            for pbd in pbds:
+                tx.delete("PBD", pbd)
+            tx.delete("SR", sr)
+        raise
+    return sr
+
+
+@implements("SR.introduce")
+def introduce(
+    ctx: Context, uuid: str, name_label: str, name_description: str, kind: str, content_type: str, shared: bool,
+    sm_config: dict[str, str],
+) -> str:  # fmt: skip
+    if ctx.store.by_uuid("SR", uuid) is not None:
+        raise ApiError("SR_UUID_EXISTS", uuid)
+    if uuid and not is_uuid(uuid.lower()):  # it becomes the name of a directory
+        raise ApiError("UUID_INVALID", "SR", uuid)
+    with ctx.store.transaction() as tx:
+        return tx.create(
+            "SR",
+            {
+                "uuid": uuid.lower(),
+                "name_label": name_label,
+                "name_description": name_description,
+                "type": kind.lower(),
+                "content_type": content_type,
+                "shared": shared,
+                "sm_config": sm_config,
+                "physical_size": -1,
+            },
+        )
+
+
+@implements("SR.make")
+def make(ctx: Context, *_: Any) -> str:
+    raise ApiError("MESSAGE_DEPRECATED")
+
+
+@implements("SR.scan")
+def scan(ctx: Context, sr: str) -> None:
+    if not has_plugged_pbd(ctx.store, ctx.store.get("SR", sr)):
+        raise ApiError("SR_HAS_NO_PBDS", sr)
+    with ctx.operation("SR", sr, "scan"):
+        if ctx.pool.storage.repository(sr) is not None:
+            scan_sr(ctx.pool.storage, sr)
+
+
+@implements("SR.update")
+def update(ctx: Context, sr: str) -> None:
+    if not has_plugged_pbd(ctx.store, ctx.store.get("SR", sr)):
+        raise ApiError("SR_HAS_NO_PBDS", sr)
+    with ctx.operation("SR", sr, "update"):
+        repository = ctx.pool.storage.plugged(sr)
+        numbers = repository.capacity.sizes()
+        with ctx.store.transaction() as tx:
+            ctx.pool.storage.refresh_sr(tx, sr, numbers)
+
+
+@implements("SR.forget")
+def forget(ctx: Context, sr: str) -> None:
+    with ctx.operation("SR", sr, "forget"):
+        with ctx.store.transaction() as tx:
+            row = tx.get("SR", sr)
+            for vdi in list(row["VDIs"]):
+                remove_row(tx, vdi, vbds=True)
+            _remove(tx, sr)
+        ctx.pool.storage.forget_repository(sr)
+
+
+def _remove(tx: Transaction, sr: str) -> None:
+    for pbd in list(tx.get("SR", sr)["PBDs"]):
+        tx.delete("PBD", pbd)
+    tx.delete("SR", sr)
+
+
+@implements("SR.destroy")
+def destroy(ctx: Context, sr: str) -> None:
+    with ctx.operation("SR", sr, "destroy"):
+        row = ctx.store.get("SR", sr)
+        rows = [ctx.store.get("VDI", ref) for ref in row["VDIs"]]
+        if any(vdi["managed"] for vdi in rows):
+            raise ApiError("SR_NOT_EMPTY")
+        if row["other_config"].get("indestructible") == "true":
+            raise ApiError("SR_INDESTRUCTIBLE", sr)
+        wipe(ctx.pool.storage, sr)
+        with ctx.store.transaction() as tx:
+            for vdi in list(tx.get("SR", sr)["VDIs"]):
+                remove_row(tx, vdi, vbds=True)
+            _remove(tx, sr)
+        ctx.pool.storage.forget_repository(sr)
+
+
+@implements("SR.get_supported_types")
+def get_supported_types(ctx: Context) -> list[str]:
+    return sorted(row["type"] for row in ctx.store.all("SM").values())
+
+
+@implements("SR.probe")
+def probe(ctx: Context, host: str, device_config: dict[str, str], kind: str, sm_config: dict[str, str]) -> str:
+    driver = _driver(kind)
+    if ctx.store.peek("host", host) is None:
+        raise ApiError("HOST_OFFLINE", host)
+    if "SR_PROBE" not in driver.features:
+        raise ApiError("SR_OPERATION_NOT_SUPPORTED", "")
+    # the directory of an SR is named by its uuid: its siblings are what can be introduced
+    directory = sr_directory(driver, ctx.store.new_uuid(), device_config, ctx.pool.settings).parent
+    found = ElementTree.Element("SRlist")
+    if driver.directory != "own" and directory.is_dir():
+        for entry in sorted(directory.iterdir()):
+            if entry.is_dir() and is_uuid(entry.name):
+                item = ElementTree.SubElement(found, "SR")
+                ElementTree.SubElement(item, "UUID").text = entry.name
+    return '<?xml version="1.0" ?>\n' + ElementTree.tostring(found, encoding="unicode") + "\n"
+
+
+@implements("SR.probe_ext")
+def probe_ext(ctx: Context, host: str, device_config: dict[str, str], kind: str, sm_config: dict[str, str]) -> None:
+    _driver(kind)
+    raise ApiError("SR_OPERATION_NOT_SUPPORTED")
+
+
+# members -------------------------------------------------------------------------------------------------------------
+
+
+@implements("SR.set_name_label")
+def set_name_label(ctx: Context, sr: str, value: str) -> None:
+    with ctx.store.transaction() as tx:
+        tx.update("SR", sr, name_label=value)
+
+
+@implements("SR.set_name_description")
+def set_name_description(ctx: Context, sr: str, value: str) -> None:
+    with ctx.store.transaction() as tx:
+        tx.update("SR", sr, name_description=value)
+
+
+@implements("SR.set_shared")
+def set_shared(ctx: Context, sr: str, value: bool) -> None:
+    with ctx.store.transaction() as tx:
+        row = tx.get("SR", sr)
+        if not value and len(row["PBDs"]) > 1:
+            raise ApiError("SR_HAS_MULTIPLE_PBDS", *row["PBDs"])
+        tx.update("SR", sr, shared=value)
+
+
+@implements("SR.set_physical_size")
+def set_physical_size(ctx: Context, sr: str, value: int) -> None:
+    with ctx.store.transaction() as tx:
+        tx.update("SR", sr, physical_size=value)
+
+
+@implements("SR.get_live_hosts")
+def get_live_hosts(ctx: Context, sr: str) -> list[str]:
+    hosts = []
+    for ref in ctx.store.get("SR", sr)["PBDs"]:
+        pbd = ctx.store.get("PBD", ref)
+        host = ctx.store.peek("host", pbd["host"])
+        if pbd["currently_attached"] and host is not None and host["enabled"]:
+            hosts.append(pbd["host"])
+    return hosts
+
+
+@implements("SR.assert_can_host_ha_statefile")
+def assert_can_host_ha_statefile(ctx: Context, sr: str) -> None:
+    if not ctx.store.get("SR", sr)["shared"]:
+        raise ApiError("HA_CONSTRAINT_VIOLATION_SR_NOT_SHARED", sr)
+    raise ApiError("SR_OPERATION_NOT_SUPPORTED", sr)
+
+
+@implements("SR.get_data_sources")
+def get_data_sources(ctx: Context, sr: str) -> list[dict[str, Any]]:
+    ctx.store.get("SR", sr)
+    return []

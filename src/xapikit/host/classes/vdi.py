@@ -1,0 +1,242 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Class ``VDI``: disks (wire reference 4.3). The work is done by :mod:`xapikit.host.storage`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xapikit.host.context import Context
+from xapikit.host.errors import ApiError
+from xapikit.host.registry import implements
+from xapikit.host.storage import vdis
+from xapikit.host.storage.copying import copy_into, copy_new
+from xapikit.host.storage.operations import attachments, has_plugged_pbd
+from xapikit.host.storage.service import Storage
+
+_GIVEN = ("name_label", "name_description", "type", "sharable", "read_only", "other_config", "xenstore_data", "tags")
+"""Members of the record that VDI.create takes over; it ignores the others (observed: create_variants)."""
+
+
+def _storage(ctx: Context) -> Storage:
+    storage: Storage = ctx.pool.storage
+    return storage
+
+
+@implements("VDI.create")
+def create(ctx: Context, args: dict[str, Any]) -> str:
+    ctx.store.get("SR", args["SR"])
+    fields = {name: args[name] for name in _GIVEN if name in args}
+    return vdis.create(_storage(ctx), args["SR"], args["virtual_size"], {**fields, "sm_config": _sm_config(args)})
+
+
+def _sm_config(args: dict[str, Any]) -> dict[str, str]:
+    return {key: value for key, value in args.get("sm_config", {}).items() if not key.startswith("host_")}
+
+
+@implements("VDI.destroy")
+def destroy(ctx: Context, vdi: str) -> None:
+    with ctx.operation("VDI", vdi, "destroy"):
+        vdis.destroy(_storage(ctx), vdi)
+
+
+@implements("VDI.forget")
+def forget(ctx: Context, vdi: str) -> None:
+    with ctx.operation("VDI", vdi, "forget"):
+        vdis.forget(_storage(ctx), vdi)
+
+
+@implements("VDI.snapshot")
+def snapshot(ctx: Context, vdi: str, driver_params: dict[str, str]) -> str:
+    with ctx.operation("VDI", vdi, "snapshot"):
+        return vdis.branch(_storage(ctx), vdi, snapshot=True)
+
+
+@implements("VDI.clone")
+def clone(ctx: Context, vdi: str, driver_params: dict[str, str]) -> str:
+    with ctx.operation("VDI", vdi, "clone"):
+        return vdis.branch(_storage(ctx), vdi, snapshot=False)
+
+
+@implements("VDI.copy")
+def copy(ctx: Context, vdi: str, sr: str, base_vdi: str, into_vdi: str) -> str:
+    ctx.store.get("VDI", vdi)
+    into = into_vdi if ctx.store.peek("VDI", into_vdi) is not None else None
+    if into is None:
+        ctx.store.get("SR", sr)
+    base = base_vdi if ctx.store.peek("VDI", base_vdi) is not None else None
+    with ctx.operation("VDI", vdi, "copy"):
+        if into is None:
+            return copy_new(_storage(ctx), vdi, sr, ctx.task, base=base)
+        copy_into(_storage(ctx), vdi, into, ctx.task, base=base)
+        return into
+
+
+@implements("VDI.resize")
+def resize(ctx: Context, vdi: str, size: int) -> None:
+    with ctx.operation("VDI", vdi, "resize"):
+        vdis.resize(_storage(ctx), vdi, size)
+
+
+@implements("VDI.resize_online")
+def resize_online(ctx: Context, vdi: str, size: int) -> None:
+    with ctx.operation("VDI", vdi, "resize_online"):
+        vdis.resize(_storage(ctx), vdi, size)
+
+
+@implements("VDI.update")
+def update(ctx: Context, vdi: str) -> None:
+    with ctx.operation("VDI", vdi, "update"):
+        _storage(ctx).refresh_vdi(vdi)
+
+
+@implements("VDI.introduce", "VDI.pool_introduce")
+def introduce(
+    ctx: Context, uuid: str, name_label: str, name_description: str, sr: str, vdi_type: str, sharable: bool,
+    read_only: bool, other_config: dict[str, str], location: str, xenstore_data: dict[str, str],
+    sm_config: dict[str, str], *_: Any,
+) -> str:  # fmt: skip
+    # sizes, managed and snapshot members are taken from the disk and ignored here (wire reference 4.3)
+    ctx.store.get("SR", sr)
+    fields = {
+        "name_label": name_label,
+        "name_description": name_description,
+        "type": vdi_type,
+        "sharable": sharable,
+        "read_only": read_only,
+        "other_config": other_config,
+        "xenstore_data": xenstore_data,
+        "sm_config": sm_config,
+    }
+    return vdis.introduce(_storage(ctx), sr, uuid, location, fields)
+
+
+# members -------------------------------------------------------------------------------------------------------------
+
+
+@implements("VDI.set_name_label")
+def set_name_label(ctx: Context, vdi: str, value: str) -> None:
+    with ctx.store.transaction() as tx:
+        tx.update("VDI", vdi, name_label=value)
+
+
+@implements("VDI.set_name_description")
+def set_name_description(ctx: Context, vdi: str, value: str) -> None:
+    with ctx.store.transaction() as tx:
+        tx.update("VDI", vdi, name_description=value)
+
+
+@implements("VDI.set_allow_caching")
+def set_allow_caching(ctx: Context, vdi: str, value: bool) -> None:
+    with ctx.store.transaction() as tx:
+        tx.update("VDI", vdi, allow_caching=value)
+
+
+@implements("VDI.set_on_boot")
+def set_on_boot(ctx: Context, vdi: str, value: str) -> None:
+    row = ctx.store.get("VDI", vdi)
+    for ref in row["VBDs"]:
+        vbd = ctx.store.get("VBD", ref)
+        vm = ctx.store.peek("VM", vbd["VM"])
+        if vbd["currently_attached"] and vm is not None and vm["power_state"] != "Halted":
+            raise ApiError("VM_BAD_POWER_STATE", vbd["VM"], "halted", vm["power_state"].lower())
+    with ctx.operation("VDI", vdi, "set_on_boot"), ctx.store.transaction() as tx:
+        tx.update("VDI", vdi, on_boot=value)
+
+
+@implements("VDI.set_sharable", "VDI.set_read_only")
+def set_refused(ctx: Context, vdi: str, value: bool) -> None:
+    ctx.store.get("VDI", vdi)
+    raise ApiError("PERMISSION_DENIED", "")
+
+
+# further reading -----------------------------------------------------------------------------------------------------
+
+
+@implements("VDI.enable_cbt")
+def enable_cbt(ctx: Context, vdi: str) -> None:
+    _without_feature(ctx, vdi, "enable_cbt")
+
+
+@implements("VDI.disable_cbt")
+def disable_cbt(ctx: Context, vdi: str) -> None:
+    _without_feature(ctx, vdi, "disable_cbt")
+
+
+@implements("VDI.data_destroy")
+def data_destroy(ctx: Context, vdi: str) -> None:
+    _without_feature(ctx, vdi, "data_destroy")
+
+
+@implements("VDI.list_changed_blocks")
+def list_changed_blocks(ctx: Context, vdi_from: str, vdi_to: str) -> str:
+    ctx.store.get("VDI", vdi_to)
+    return _without_feature(ctx, vdi_from, "list_changed_blocks")
+
+
+@implements("VDI.generate_config")
+def generate_config(ctx: Context, host: str, vdi: str) -> str:
+    return _without_feature(ctx, vdi, "generate_config")
+
+
+@implements("VDI.revert")
+def revert(ctx: Context, vdi: str) -> None:
+    raise ApiError("SR_OPERATION_NOT_SUPPORTED", ctx.store.get("VDI", vdi)["SR"])
+
+
+def _without_feature(ctx: Context, vdi: str, operation: str) -> str:
+    """No storage manager of this host has the feature: the check of the operation says so, or what comes before."""
+    with ctx.operation("VDI", vdi, operation):
+        raise ApiError("SR_OPERATION_NOT_SUPPORTED", ctx.store.get("VDI", vdi)["SR"])
+
+
+@implements("VDI.get_nbd_info")
+def get_nbd_info(ctx: Context, vdi: str) -> list[dict[str, Any]]:
+    # no network of this host has the purpose nbd: clients fall back to /export_raw_vdi
+    ctx.store.get("VDI", vdi)
+    return []
+
+
+@implements("VDI.open_database")
+def open_database(ctx: Context, vdi: str) -> str:
+    row = ctx.store.get("VDI", vdi)
+    raise ApiError("VDI_INCOMPATIBLE_TYPE", vdi, str(row["type"]).capitalize())
+
+
+@implements("VDI.read_database_pool_uuid")
+def read_database_pool_uuid(ctx: Context, vdi: str) -> str:
+    ctx.store.get("VDI", vdi)
+    return ""
+
+
+@implements("VDI.pool_migrate")
+def pool_migrate(ctx: Context, vdi: str, sr: str, options: dict[str, str]) -> str:
+    row = ctx.store.get("VDI", vdi)
+    target = ctx.store.get("SR", sr)
+    if row["SR"] == sr:
+        return vdi
+    if not has_plugged_pbd(ctx.store, target):
+        raise ApiError("SR_HAS_NO_PBDS", sr)
+    if not attachments(ctx.store, row) or not any(_running(ctx, ref) for ref in row["VBDs"]):
+        raise ApiError("VDI_NEEDS_VM_FOR_MIGRATE", vdi)
+    raise ApiError("SR_DOES_NOT_SUPPORT_MIGRATION", row["SR"])
+
+
+def _running(ctx: Context, vbd: str) -> bool:
+    vm = ctx.store.peek("VM", ctx.store.get("VBD", vbd)["VM"])
+    return vm is not None and vm["power_state"] != "Halted"
+
+
+@implements("VDI.force_unlock")
+def force_unlock(ctx: Context, vdi: str) -> None:
+    ctx.store.get("VDI", vdi)
+    raise ApiError("MESSAGE_DEPRECATED")

@@ -1,0 +1,115 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The VHD tree of an SR directory, read from the headers of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from xapikit import vhd
+from xapikit.host.storage.names import vhd_path, vhd_uuid
+
+
+class BrokenDisk(Exception):
+    """A file of the SR that is no sound VHD, or whose parent is missing."""
+
+    def __init__(self, uuid: str, why: str) -> None:
+        self.uuid = uuid
+        self.why = why
+        super().__init__(f"VHD {uuid}: {why}")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One file. Sizes in bytes."""
+
+    uuid: str
+    virtual_size: int
+    physical_size: int
+    """Bytes on the file system."""
+    hidden: bool
+    """A base copy: nobody's disk."""
+    parent: str | None
+    """uuid of the parent file."""
+    allocated_blocks: int
+
+
+def read_node(directory: Path, uuid: str) -> Node:
+    """Look at one file. Raises BrokenDisk; FileNotFoundError when there is none."""
+    try:
+        info = vhd.info(vhd_path(directory, uuid))
+    except FileNotFoundError:
+        raise
+    except (vhd.VhdError, OSError) as error:
+        raise BrokenDisk(uuid, str(error)) from error
+    parent = None
+    if info.parent_name is not None:
+        parent = vhd_uuid(info.parent_name)
+        if parent is None:
+            raise BrokenDisk(uuid, f"its parent is called {info.parent_name!r}, which is no VDI")
+    return Node(uuid, info.virtual_size, info.physical_size, info.hidden, parent, info.allocated_blocks)
+
+
+def uuids_in(directory: Path) -> Iterator[str]:
+    """The uuids of all VHDs of an SR directory. Raises FileNotFoundError when the directory is not there."""
+    for name in sorted(entry.name for entry in directory.iterdir()):
+        uuid = vhd_uuid(name)
+        if uuid is not None:
+            yield uuid
+
+
+class Tree:
+    """Nodes by uuid, with the children of each."""
+
+    def __init__(self, nodes: Iterable[Node]) -> None:
+        self.nodes = {node.uuid: node for node in nodes}
+        self.children: dict[str, list[str]] = {}
+        for node in self.nodes.values():
+            if node.parent is not None:
+                self.children.setdefault(node.parent, []).append(node.uuid)
+
+    @classmethod
+    def read(cls, directory: Path) -> Tree:
+        """Read all files. Raises BrokenDisk for the first that is broken or lacks its parent, FileNotFoundError."""
+        nodes = []
+        for uuid in uuids_in(directory):
+            try:
+                nodes.append(read_node(directory, uuid))
+            except FileNotFoundError:  # removed since it was listed
+                continue
+        tree = cls(nodes)
+        for node in tree.nodes.values():
+            if node.parent is not None and node.parent not in tree.nodes:
+                raise BrokenDisk(node.uuid, f"its parent {node.parent} is missing")
+        return tree
+
+    def leaves_under(self, uuid: str) -> Iterator[str]:
+        """Nodes without children in the subtree of a node (itself, when it has none)."""
+        children = self.children.get(uuid, [])
+        if not children:
+            yield uuid
+        for child in children:
+            yield from self.leaves_under(child)
+
+
+def depth(directory: Path, uuid: str) -> int:
+    """Files in the chain of a disk. Raises BrokenDisk, FileNotFoundError; a loop counts as broken."""
+    seen: list[str] = []
+    current: str | None = uuid
+    while current is not None:
+        if current in seen:
+            raise BrokenDisk(uuid, "its parents form a loop")
+        seen.append(current)
+        current = read_node(directory, current).parent
+    return len(seen)

@@ -1,0 +1,187 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Making, branching, growing and removing VDIs: files and rows together.
+
+Each function holds the lock of the SR, notes what it does while it touches files (:mod:`.intents`), and changes all
+rows in one transaction. Whether the operation is allowed now was decided before, by ``ctx.operation``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from xapikit.host.errors import ApiError
+from xapikit.host.storage import errors
+from xapikit.host.storage.intents import Intent, noted
+from xapikit.host.storage.isofiles import IsoRepository
+from xapikit.host.storage.operations import driver_of
+from xapikit.host.storage.repository import Branched, VhdRepository
+from xapikit.host.storage.rows import base_copy, node_fields, remove_row
+from xapikit.host.store import Row, Transaction
+from xapikit.wire import DateTime
+
+if TYPE_CHECKING:
+    from xapikit.host.storage.service import Storage
+
+_CARRIED = ("name_label", "name_description", "type", "sharable", "other_config", "xenstore_data", "tags")
+"""Fields that a snapshot, clone or copy has from its origin (observed: snapshot_clone_copy)."""
+
+
+def require_feature(storage: Storage, sr: str, feature: str) -> None:
+    """Raises SR_OPERATION_NOT_SUPPORTED when the SR's storage manager lacks a feature; HANDLE_INVALID."""
+    driver = driver_of(storage.store.get("SR", sr))
+    if driver is None or feature not in driver.features:
+        raise ApiError("SR_OPERATION_NOT_SUPPORTED", sr)
+
+
+def create(storage: Storage, sr: str, virtual_size: int, fields: Mapping[str, Any]) -> str:
+    """A new, empty disk; ``fields`` are further members of its row. Raises SR_HAS_NO_PBDS, SR_BACKEND_FAILURE_*."""
+    repository = storage.plugged(sr)
+    require_feature(storage, sr, "VDI_CREATE")
+    uuid = storage.store.new_uuid()
+    with storage.locked(sr), noted(repository.directory, Intent("create", new=[uuid])):
+        if isinstance(repository, VhdRepository):
+            node = repository.create(uuid, virtual_size)
+            made = node_fields(node, fields.get("sm_config", {})) | {"location": uuid}
+        else:
+            location = repository.create(uuid, virtual_size)
+            made = {"location": location, "virtual_size": virtual_size, "physical_utilisation": 0, "managed": True}
+        try:
+            numbers = repository.capacity.sizes()
+            with storage.store.transaction() as tx:
+                ref = tx.create("VDI", {**fields, **made, "uuid": uuid, "SR": sr})
+                storage.refresh_sr(tx, sr, numbers)
+        except BaseException:
+            repository.path(made["location"]).unlink(missing_ok=True)
+            raise
+    return ref
+
+
+def branch(storage: Storage, vdi: str, *, snapshot: bool) -> str:
+    """A snapshot or a clone of a disk, attached or not. Raises SR_BACKEND_FAILURE_109, _44, _81, _82, _46."""
+    store = storage.store
+    sr = store.get("VDI", vdi)["SR"]
+    repository = storage.vhd_repository(sr)
+    with storage.locked(sr):
+        row = store.get("VDI", vdi)
+        new, base = store.new_uuid(), store.new_uuid()
+        failure = errors.SNAPSHOT_FAILED if snapshot else errors.CLONE_FAILED
+        intent = Intent("snapshot", new=[new], leaf=row["uuid"], base=base)
+        with noted(repository.directory, intent):
+            with storage.attachments.paused([vdi]):
+                branched = repository.branch(row["location"], new, base, failure=failure)
+            numbers = repository.capacity.sizes()
+            with store.transaction() as tx:
+                ref = _branch_rows(storage, tx, vdi, branched, snapshot)
+                storage.refresh_sr(tx, sr, numbers)
+    storage.collector.kick(sr)
+    return ref
+
+
+def _branch_rows(storage: Storage, tx: Transaction, vdi: str, branched: Branched, snapshot: bool) -> str:
+    row = tx.get("VDI", vdi)
+    if branched.base is not None:
+        tx.create("VDI", base_copy(row["SR"], branched.base))
+    storage.show_node(tx, branched.leaf)
+    fields = {name: row[name] for name in _CARRIED} | {"on_boot": row["on_boot"]}
+    if snapshot:
+        fields |= {"is_a_snapshot": True, "snapshot_of": vdi, "snapshot_time": DateTime.now()}
+    sm_config = {key: value for key, value in row["sm_config"].items() if not key.startswith("host_")}
+    node = branched.new
+    return tx.create(
+        "VDI",
+        {**fields, **node_fields(node, sm_config), "uuid": node.uuid, "location": node.uuid, "SR": row["SR"]},
+    )
+
+
+def resize(storage: Storage, vdi: str, virtual_size: int) -> None:
+    """Grow a disk that nobody has attached. Raises SR_BACKEND_FAILURE_79, _110."""
+    sr = storage.store.get("VDI", vdi)["SR"]
+    repository = storage.vhd_repository(sr)
+    with storage.locked(sr):
+        node = repository.resize(storage.store.get("VDI", vdi)["location"], virtual_size)
+        numbers = repository.capacity.sizes()
+        with storage.store.transaction() as tx:
+            storage.show_node(tx, node)
+            storage.refresh_sr(tx, sr, numbers)
+
+
+def destroy(storage: Storage, vdi: str) -> None:
+    """Remove a disk with its file and its VBDs; one that others are based on becomes a base copy."""
+    store = storage.store
+    sr = store.get("VDI", vdi)["SR"]
+    repository = storage.plugged(sr)
+    with storage.locked(sr):
+        row = store.get("VDI", vdi)
+        if storage.attachments.uses(vdi):  # attached since the operation was allowed
+            raise ApiError("VDI_IN_USE", vdi, "destroy")
+        with noted(repository.directory, Intent("destroy", leaf=row["uuid"])):
+            if isinstance(repository, IsoRepository):
+                repository.destroy(row["location"])
+                gone = True
+            else:
+                gone = repository.destroy(row["location"], has_children=_has_children(storage, row))
+            numbers = repository.capacity.sizes()
+            with store.transaction() as tx:
+                if gone:
+                    remove_row(tx, vdi, vbds=True)
+                else:
+                    tx.update("VDI", vdi, managed=False, read_only=True, name_label="base copy")
+                storage.refresh_sr(tx, sr, numbers)
+    storage.collector.kick(sr)
+
+
+def _has_children(storage: Storage, row: Row) -> bool:
+    siblings = (storage.store.peek("VDI", ref) for ref in storage.store.get("SR", row["SR"])["VDIs"])
+    return any(other is not None and other["sm_config"].get("vhd-parent") == row["uuid"] for other in siblings)
+
+
+def forget(storage: Storage, vdi: str) -> None:
+    """Remove the row and leave the file: a scan finds it again."""
+    with storage.store.transaction() as tx:
+        sr = tx.get("VDI", vdi)["SR"]
+        remove_row(tx, vdi, vbds=True)
+        repository = storage.repository(sr)
+        if repository is not None:
+            row = tx.get("SR", sr)
+            storage.refresh_sr(tx, sr, (row["physical_size"], row["physical_utilisation"]))
+
+
+def introduce(storage: Storage, sr: str, uuid: str, location: str, fields: Mapping[str, Any]) -> str:
+    """A row for a file that is there. Raises LOCATION_NOT_UNIQUE, SR_BACKEND_FAILURE_46, SR_HAS_NO_PBDS."""
+    store = storage.store
+    repository = storage.plugged(sr)
+    require_feature(storage, sr, "VDI_INTRODUCE")
+    with storage.locked(sr):
+        known = (store.peek("VDI", ref) for ref in store.get("SR", sr)["VDIs"])
+        if any(row is not None and row["location"] == location for row in known):
+            raise ApiError("LOCATION_NOT_UNIQUE", sr, location)
+        if not isinstance(repository, VhdRepository):
+            raise ApiError("SR_OPERATION_NOT_SUPPORTED", sr)
+        node = repository.node(location)
+        if uuid and store.by_uuid("VDI", uuid) is not None:
+            raise ApiError("LOCATION_NOT_UNIQUE", sr, location)
+        made = node_fields(node, fields.get("sm_config", {}))
+        numbers = repository.capacity.sizes()
+        with store.transaction() as tx:
+            # the uuid is the file's name, as in every SR of this kind
+            ref = tx.create("VDI", {**fields, **made, "uuid": node.uuid, "location": node.uuid, "SR": sr})
+            storage.refresh_sr(tx, sr, numbers)
+        return ref
+
+
+def discard(storage: Storage, vdi: str) -> None:
+    """Destroy a VDI that was made for something that failed; what fails now is secondary."""
+    with suppress(ApiError):
+        destroy(storage, vdi)
