@@ -94,7 +94,8 @@ def served_pool(hosts: int = 1, *, directory: Path | None = None) -> Iterator[Se
     state = Path(made) / "state"
     command = [
         sys.executable, "-m", "xapikit.host.cli", "serve", "--state", str(state), "--hosts", str(hosts),
-        "--stop-guests", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--memory", "4096", "--cpus", "64", "--json",
+        "--stop-guests", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--memory", "4096", "--cpus", "64",
+        "--json",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
