@@ -82,6 +82,8 @@ class SmallPool:
         cls, _, name = method.partition(".")
         if method == "task.create":
             return self.put("task", name_label=params[0], status="pending", progress=0.0, result="", error_info=[])
+        if method == "task.get_by_name_label":
+            return [ref for ref, (_, _, row) in self.rows["task"].items() if row["name_label"] == params[0]]
         if method == "task.destroy":
             if params[0] not in self.rows["task"]:
                 raise Failure(["HANDLE_INVALID", "task", params[0]])

@@ -12,6 +12,8 @@
 """The client on the embedded host: log-in, members, faults, restarts, and a cache that never holds a wrong picture."""
 
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -133,6 +135,47 @@ def test_an_async_call_ends_with_its_typed_error_and_leaves_no_task(
         client.run("VM.start", "OpaqueRef:nope", False, False, timeout=20)
     assert failure.value.task
     assert not client.call("task.get_by_name_label", "Async.VM.start")
+
+
+EVENTLET = """
+import eventlet
+eventlet.monkey_patch()
+import sys, threading
+from xapikit.client import TlsPolicy, XapiClient
+url, password, fingerprint = sys.argv[1:]
+client = XapiClient(url, username="root", password=password, originator="green", cache_classes=["network"],
+                    tls=TlsPolicy(fingerprint=fingerprint) if fingerprint else None)
+with client:
+    client.cache.start(20)
+    refs = []
+    for number in range(3):
+        threads = [threading.Thread(target=lambda: refs.append(client.call("network.create", {
+            "name_label": "green", "name_description": "", "MTU": 1500, "other_config": {}}))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    client.cache.wait_for(lambda cache: len(cache.find("network", name_label="green")) == 12, 20)
+    assert client.generation == 1
+print("green", len(set(refs)))
+"""
+
+
+@pytest.mark.parametrize("https", [False, True])
+def test_the_client_works_in_a_process_patched_by_eventlet(xapi_factory: XapiFactory, https: bool) -> None:  # noqa: F811
+    pytest.importorskip("eventlet", reason="the process under test is one that eventlet has patched")
+    xapi = xapi_factory(https=https)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", EVENTLET, xapi.url, xapi.password, xapi.fingerprint or ""],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout.strip() == "green 12", done.stderr[-2000:]
+    # as connections are kept, not one per call
+    counts = xapi.call_counts()
+    assert counts["session.login_with_password"] == counts["session.logout"] == 1
 
 
 def picture(xapi: EmbeddedHost, cls: str) -> dict[str, Any]:

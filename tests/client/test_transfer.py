@@ -12,6 +12,7 @@
 """Disk contents flow at the pace of the slower side, the task alone tells the outcome, nothing is left behind."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,20 @@ def test_imports_go_over_tls(tmp_path: Path) -> None:
         assert disk.content == DATA
         with client.export_vdi("OpaqueRef:vdi") as chunks:
             assert b"".join(chunks) == DATA
+        started = time.monotonic()
+        client.import_vdi("OpaqueRef:vdi", pieces(), None, format="vhd")
+        assert disk.content == DATA
+        assert time.monotonic() - started < 5, "waited for the server to say goodbye"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_cut_off_task_create_leaves_no_second_task(when: str) -> None:
+    with running() as (pool, client):
+        disk = Disk(pool)
+        pool.server.cut("task.create", when)
+        client.import_vdi("OpaqueRef:vdi", pieces(), len(DATA))
+        assert disk.content == DATA
+        assert not pool.rows["task"]
 
 
 def test_a_vhd_of_unknown_length_ends_where_its_source_ends() -> None:

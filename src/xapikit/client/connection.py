@@ -17,7 +17,6 @@ Knows nothing of XenAPI. Distinguishes what provably did not reach the server (:
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 import time
@@ -36,6 +35,7 @@ CONNECT_TIMEOUT: Final = 10.0
 
 _MAX_HEAD: Final = 65_536
 _MAX_BODY: Final = 1 << 30
+_TLS_READ: Final = 16_384
 _FOREVER: Final = 365 * 24 * 3600.0
 
 
@@ -46,10 +46,12 @@ class Head:
     status: int
     reason: str
     headers: Mapping[str, str]
+    version: str = "HTTP/1.1"
 
     @property
     def keep_alive(self) -> bool:
-        return self.headers.get("connection", "").lower() != "close"
+        said = self.headers.get("connection", "").lower()
+        return said == "keep-alive" if self.version == "HTTP/1.0" else said != "close"
 
 
 class Connection:
@@ -84,8 +86,11 @@ class Connection:
     def abort(self) -> None:
         """Wake a thread that is blocked on this connection; it gets an error. Callable from any thread."""
         try:
-            # past SSLSocket's own shutdown, which would take the TLS object from under the blocked thread
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+            if isinstance(self._socket, ssl.SSLSocket):
+                # past its own shutdown, which would take the TLS object from under the blocked thread
+                super(ssl.SSLSocket, self._socket).shutdown(socket.SHUT_RDWR)
+            else:
+                self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # not connected any more: nobody is blocked
 
@@ -101,21 +106,21 @@ class Connection:
             return True
         if self._ahead:
             return False
-        poller = select.poll()
-        poller.register(self._socket, select.POLLIN | select.POLLHUP | select.POLLERR)
-        if not poller.poll(0):
-            return True
-        if not isinstance(self._socket, ssl.SSLSocket):
-            return False  # end of stream, or bytes that nobody asked for
-        # TLS may have things of its own to say (session tickets, key updates)
-        self._socket.settimeout(0.0)
+        # not by poll(), which a process patched by eventlet does not have
+        self._socket.setblocking(False)
         try:
-            self._socket.recv(1)
-        except ssl.SSLWantReadError:
+            if not isinstance(self._socket, ssl.SSLSocket):
+                self._socket.recv(1, socket.MSG_PEEK)
+            else:
+                # lets TLS read what it has to say for itself (session tickets, key updates)
+                self._socket.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
             return True
-        except OSError:
+        except (OSError, ValueError):
             return False
-        return False
+        finally:
+            self._socket.setblocking(True)
+        return False  # end of stream, or bytes that nobody asked for
 
     # -------------------------------------------------------------------------------------------- requests
 
@@ -187,15 +192,24 @@ class Connection:
             data, self._ahead = self._ahead[:size], self._ahead[size:]
             return data
         self._socket.settimeout(timeout)
-        return self._socket.recv(size)
+        # a TLS record holds 16 KiB: asking for more makes and throws away large buffers
+        return self._socket.recv(min(size, _TLS_READ) if isinstance(self._socket, ssl.SSLSocket) else size)
 
     def end_of_data(self) -> None:
         """Tell the server that nothing more will be written."""
-        if isinstance(self._socket, ssl.SSLSocket):
+        if not isinstance(self._socket, ssl.SSLSocket):
+            self._socket.shutdown(socket.SHUT_WR)
+            return
+        self._socket.setblocking(False)
+        try:
+            self._socket.unwrap()
+        except ssl.SSLWantReadError:
+            pass  # said; the server says the same when it is done with the data, for which nobody waits here
+        except ssl.SSLWantWriteError:
             self._socket.settimeout(CONNECT_TIMEOUT)
             self._socket.unwrap()
-        else:
-            self._socket.shutdown(socket.SHUT_WR)
+        finally:
+            self._socket.setblocking(True)
 
     def _receive(self, deadline: Deadline, size: int) -> bytes:
         try:
@@ -216,7 +230,7 @@ class Connection:
         for line in lines[1:]:
             name, _, value = line.partition(":")
             headers[name.strip().lower()] = value.strip()
-        return Head(int(status), reason, headers)
+        return Head(int(status), reason, headers, version)
 
 
 def request_head(

@@ -17,6 +17,7 @@ The stream runs only while somebody waits for a task: on a busy pool every call 
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -27,6 +28,7 @@ from xapikit.client.errors import (
     ClientClosed,
     ClientError,
     HandleInvalid,
+    MaybeSent,
     TaskFailed,
     TaskResultLost,
     WaitTimeout,
@@ -179,9 +181,17 @@ class TaskWatcher:
             return self.watch(ref, method, cleanup)
 
     def create(self, label: str, description: str, deadline: Deadline) -> TaskFuture:
-        """A task of our own, for an HTTP handler to bring to its end."""
+        """A task of our own, for an HTTP handler to bring to its end.
+
+        A task whose making was answered by a broken connection is found again by its label, which is made unique.
+        """
+        label = f"{label} [{uuid.uuid4()}]"
         with self.expecting():
-            ref = self._caller.call("task.create", [label, description], deadline)
+            try:
+                ref = self._caller.call("task.create", [label, description], deadline)
+            except MaybeSent:
+                made = self._caller.call("task.get_by_name_label", [label], deadline)
+                ref = made[0] if made else self._caller.call("task.create", [label, description], deadline)
             return self.watch(ref, label, False)
 
     def adopt(self, ref: str, method: str, deadline: Deadline) -> TaskFuture:

@@ -41,6 +41,7 @@ UNKNOWN_LENGTH: Final = 1 << 50
 """Content-Length of a stream that says itself where it ends; the server stops reading there."""
 
 _PIECE: Final = 1 << 20
+_READ: Final = 256 << 10
 _SECTOR: Final = 512
 _FRAME: Final = struct.Struct("<QI")
 _MAX_REDIRECTS: Final = 3
@@ -205,7 +206,7 @@ class Transfers:
     def _drain(self, connection: Connection, task: TaskFuture, outcome_timeout: float) -> Iterator[bytes]:
         while True:
             try:
-                data = connection.read_some(_PIECE, STALL_TIMEOUT)
+                data = connection.read_some(_READ, STALL_TIMEOUT)
             except OSError as error:
                 if task.wait(ABORT_TIMEOUT):
                     task.result()
