@@ -70,9 +70,7 @@ class LifeTest(CloudTestCase):
     @pytest.mark.feature("operation.cache-images", "storage.image")
     def test_two_hosts_spawn_one_image_at_once_and_each_repository_gets_it_once(self) -> None:
         servers = [
-            self.boot(f"s{number}", self.image, compute, wait=False)
-            for number in range(3)
-            for compute in self.COMPUTES
+            self.boot(f"s{number}", self.image, compute, wait=False) for number in range(3) for compute in self.COMPUTES
         ]
         for server in servers:
             self._wait_for_state_change(server, "ACTIVE")
@@ -107,7 +105,7 @@ class LifeTest(CloudTestCase):
         assert cds[0]["mode"] == "RO"
         with self.client.export_vdi(self.client.call("VDI.snapshot", cds[0]["VDI"])) as data:
             content = b"".join(data)
-        assert b"config-2" in content[:64 * 1024]
+        assert b"config-2" in content[: 64 * 1024]
         assert server["id"].encode() in content
         self._delete_server(server)
         assert self.client.call("VM.get_all_records").get(ref) is None
