@@ -132,7 +132,8 @@ class CloudTestCase(integrated_helpers._IntegratedTestBase):  # type: ignore[mis
         super()._setup_services()
 
     def _setup_compute_service(self) -> Any:
-        return [self._start_compute(name) for name in self.COMPUTES][0]
+        computes = [self._start_compute(name) for name in self.COMPUTES]
+        return computes[0]
 
     # ------------------------------------------------------------------------------------------- helpers
 

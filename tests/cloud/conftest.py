@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Nova chooses the threading of the whole process when its functional tests are imported: before anything else of it."""
+"""Nova chooses the threading of the process when its functional tests are imported: before anything else of it."""
 
 import os
 

@@ -45,7 +45,7 @@ class LifeTest(CloudTestCase):
     @pytest.mark.feature("operation.reboot", "operation.power", "operation.pause", "operation.unpause")
     def test_power_operations(self) -> None:
         server = self.boot("two", self.image, "compute2")
-        ref, vm = self.vm_of(server)
+        ref, _ = self.vm_of(server)
 
         def power() -> str:
             state: str = self.client.call("VM.get_power_state", ref)
