@@ -19,21 +19,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from nova_xapi.marks import BASE
+
 #: id of the Glance image (the historic driver's key: its tools find these VDIs, too)
 IMAGE: Final = "image-id"
 #: seconds since 1970 as text, likewise historic
 CACHED: Final = "cached-time"
-#: uuid of the VDI itself: it is a complete base copy
-BASE: Final = "nova-xapi-base"
 #: ``service/run/number``: data is being written by that run of that service
-IMPORTING: Final = "nova-xapi-importing"
+IMPORTING: Final = "nova_xapi_importing"
 #: MD5 of the image as Glance has it
-CHECKSUM: Final = "nova-xapi-image-checksum"
+CHECKSUM: Final = "nova_xapi_image_checksum"
 #: bytes of the image's disk; the VDI may be larger, it has whole blocks
-SIZE: Final = "nova-xapi-image-size"
+SIZE: Final = "nova_xapi_image_size"
 
-LOCK: Final = "nova-xapi-import:"
-BEAT: Final = "nova-xapi-import-beat:"
+LOCK: Final = "nova_xapi_import:"
+BEAT: Final = "nova_xapi_import_beat:"
 
 
 def is_base(record: Mapping[str, Any]) -> bool:
@@ -48,3 +48,6 @@ def importer_of(record: Mapping[str, Any]) -> tuple[str, str] | None:
         return None
     service, run, _ = value.rsplit("/", 2)
     return service, run
+
+
+__all__ = ["BASE", "BEAT", "CACHED", "CHECKSUM", "IMAGE", "IMPORTING", "LOCK", "SIZE", "importer_of", "is_base"]
