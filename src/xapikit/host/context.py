@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,11 +43,14 @@ class TaskHandle:
     def __init__(self, store: Store, ref: str = NULL_REF) -> None:
         self._store = store
         self.ref = ref
-        self.cancelled = threading.Event()
-        """Set when somebody called ``task.cancel``: wait on it instead of sleeping."""
         self.result = ""
         """What the task of an HTTP handler ends with: an XML-RPC value fragment, set by the handler."""
         self._wakers: list[Callable[[], None]] = []
+
+    @functools.cached_property
+    def cancelled(self) -> threading.Event:
+        """Set when somebody called ``task.cancel``: wait on it instead of sleeping."""
+        return threading.Event()
 
     def set_progress(self, fraction: float) -> None:
         """Publish progress, 0..1. Nothing happens for a call without a task row."""

@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 
 from xapikit.host.classes import load_all
 from xapikit.host.registry import handlers
-from xapikit.host.server.dispatch import Call, build_calls
+from xapikit.host.server.dispatch import SERVER_SETTERS, Call, build_calls
 from xapikit.model import MODEL
 
 State: TypeAlias = Literal["implemented", "derived", "refused", "removed", "internal"]
@@ -46,7 +46,7 @@ def coverage() -> dict[str, dict[str, State]]:
 def _state(call: Call) -> State:
     if call.message.life.removed:
         return "removed"
-    if call.message.pool_internal or call.message.role == "local-root-only":
+    if call.message.pool_internal or call.method in SERVER_SETTERS:
         return "internal"
     if call.derived:
         return "derived"

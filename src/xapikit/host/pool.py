@@ -88,12 +88,15 @@ class Pool:
         self.storage: Any = None
         self.domains: Any = None
         self._parts: list[Part] = []
+        self._ref = ""
         self.on_restart: Callable[[], None] | None = None
 
     @property
     def ref(self) -> str:
         """Reference of the pool object."""
-        return next(iter(self.store.all("pool")))
+        if not self._ref:  # there is exactly one, and it never goes away
+            self._ref = next(iter(self.store.all("pool")))
+        return self._ref
 
     @property
     def row(self) -> Row:

@@ -25,7 +25,8 @@ from xapikit.host.registry import Implementation
 from xapikit.host.server.columns import column
 from xapikit.host.server.filter import compile_filter
 from xapikit.host.server.records import RowRecord, RowRecords
-from xapikit.model import ClassSpec, FieldSpec, Kind, MessageSpec, Qualifier
+from xapikit.host.store.relations import MIRRORS
+from xapikit.model import ClassSpec, FieldSpec, Kind, MessageSpec, Qualifier, Type
 
 
 def derived_call(spec: ClassSpec, message: MessageSpec) -> Implementation | None:
@@ -50,13 +51,22 @@ def _declared_accessor(spec: ClassSpec, message: MessageSpec) -> Implementation 
         if not message.name.startswith(prefix):
             continue
         field = spec.fields.get(message.name.removeprefix(prefix))
-        if field is None or (make is not _getter and field.qualifier is not Qualifier.RW):
+        if field is None or (spec.name, field.name) in MIRRORS:
             continue
         types = [p.type for p in message.params[1:]]
-        expected = [] if make is _getter else [field.type] if make is _setter else list(field.type.args)
+        expected = _operands(make, field)
         if types == expected and message.params and message.params[0].type.name == spec.name:
             return make(spec, field)
     return None
+
+
+def _operands(make: Callable[[ClassSpec, FieldSpec], Implementation], field: FieldSpec) -> list[Type]:
+    """Types of the arguments after the object."""
+    if make is _getter:
+        return []
+    if make is _setter:
+        return [field.type]
+    return list(field.type.args[: 2 if make is _add_to_map else 1])
 
 
 # whole class ---------------------------------------------------------------------------------------------------------

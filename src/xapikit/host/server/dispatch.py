@@ -39,6 +39,16 @@ LIST_METHODS = "system.listMethods"
 _LOGINS_ON_MEMBERS = frozenset(
     {"session.slave_local_login", "session.slave_local_login_with_password", "session.local_logout"}
 )
+# Setters that storage drivers use; no session from outside may (observed: PERMISSION_DENIED [""]).
+SERVER_SETTERS = frozenset(
+    {"SR.set_virtual_allocation", "SR.set_physical_utilisation", "PBD.set_device_config"}
+    | {
+        f"VDI.set_{field}"
+        for field in ("sharable", "read_only", "managed", "missing", "virtual_size", "physical_utilisation")
+    }
+    | {f"VDI.set_{field}" for field in ("is_a_snapshot", "snapshot_of", "snapshot_time", "metadata_of_pool")}
+    | {"VDI.set_cbt_enabled"}
+)
 
 
 @dataclass(frozen=True)
@@ -121,7 +131,7 @@ class Dispatcher:
             arguments = params[1:]
         if message.life.removed:
             raise ApiError("MESSAGE_REMOVED")
-        if message.pool_internal or message.role == "local-root-only":
+        if message.pool_internal or call.method in SERVER_SETTERS:
             raise ApiError("PERMISSION_DENIED", "")
         if not message.no_session:
             self._pool.sessions.require(session, call.method, message.role)

@@ -39,6 +39,8 @@ _REFUSALS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("host.dmesg_clear", ("NOT_IMPLEMENTED", "dmesg_clear")),
     ("host.get_log", ("NOT_IMPLEMENTED", "get_log")),
     ("host.list_methods", ("NOT_IMPLEMENTED", "list_method")),
+    ("pool.test_archive_target", ("MESSAGE_REMOVED",)),
+    ("VMSS.snapshot_now", ("XENAPI_MISSING_PLUGIN", "vmss")),
     ("SR.make", ("MESSAGE_DEPRECATED",)),
     ("", ("NOT_IMPLEMENTED", "{method}")),
 )

@@ -180,8 +180,8 @@ class Router:
         if given is not None:
             try:
                 return self._pool.tasks.adopt(given)
-            except ApiError as error:
-                raise internal_error(f"{error.code}: [ {'; '.join(error.params)} ]") from None
+            except ApiError:
+                raise internal_error(f'Db_exn.DBCache_NotFound("missing row", "task", "{given}")') from None
         label = _TASK_LABELS.get(action)
         if label is not None:
             return self._pool.tasks.start(label, host=host, session=session)

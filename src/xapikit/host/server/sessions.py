@@ -52,6 +52,7 @@ class Sessions:
         self._lock = threading.Lock()
         self._local: set[str] = set()
         self._roles: dict[str, str] = {}
+        self._noted: dict[str, float] = {}
         self._blocked: dict[str, list[Callable[[], None]]] = {}
         self._closed = threading.Event()
         store.on_commit(self._on_commit)
@@ -113,6 +114,10 @@ class Sessions:
             if ref in self._local:
                 return
             raise ApiError("SESSION_INVALID", ref)
+        now = time.monotonic()
+        if now - self._noted.get(ref, now - LAST_ACTIVE_GRANULARITY_SECONDS) < LAST_ACTIVE_GRANULARITY_SECONDS:
+            return
+        self._noted[ref] = now
         if _age(row) > LAST_ACTIVE_GRANULARITY_SECONDS:
             with self._store.transaction() as tx:
                 if tx.peek("session", ref) is not None:
@@ -219,6 +224,7 @@ class Sessions:
         for change in commit.changes:
             if change.class_name == "session" and change.after is None:
                 self._roles.pop(change.ref, None)
+                self._noted.pop(change.ref, None)
                 self._wake(change.ref)
 
     def _wake(self, ref: str) -> None:

@@ -135,7 +135,9 @@ class Tasks:
             row = tx.get("task", ref)
             if row["status"] not in _PENDING:
                 return
-            tx.update("task", ref, current_operations={**row["current_operations"], canceller: "cancel"})
+            operations = row["current_operations"]
+            if "cancel" not in operations.values():
+                tx.update("task", ref, current_operations={**operations, canceller: "cancel"})
         with self._lock:
             handle = self._running.get(ref)
         if handle is not None:

@@ -42,7 +42,7 @@ def filled_tables(loaded: Loaded) -> dict[str, Table]:
                 for target in targets(row[field]):
                     other = rows[mirror.class_name].get(target)
                     if other is not None:
-                        other[mirror.field].append(ref)
+                        other[mirror.field] = [*other[mirror.field], ref]
     tables: dict[str, Table] = {}
     for name, made in rows.items():
         table = tables[name] = Table(name)

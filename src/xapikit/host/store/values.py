@@ -35,10 +35,15 @@ def fresh_row(spec: ClassSpec, values: Mapping[str, Any]) -> dict[str, Any]:
     unknown = values.keys() - spec.fields.keys()
     if unknown:
         raise TypeError(f"class {spec.name} has no field {', '.join(sorted(unknown))}")
-    row: dict[str, Any] = {}
-    for name, field in spec.fields.items():
-        row[name] = checked(spec.name, name, values[name] if name in values else field.initial())
-    return row
+    given = {name: checked(spec.name, name, value) for name, value in values.items()}
+    # rows are never changed in place, so all of them may share the empty lists and maps of the defaults
+    return {**_defaults(spec.name), **given}
+
+
+@functools.cache
+def _defaults(class_name: str) -> Mapping[str, Any]:
+    fields = MODEL.classes[class_name].fields
+    return {name: checked(class_name, name, field.initial()) for name, field in fields.items()}
 
 
 def checked(class_name: str, field_name: str, value: Any) -> Any:
