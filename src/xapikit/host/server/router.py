@@ -151,7 +151,6 @@ class Router:
                 self._fail(task, error.cause or ApiError("INTERNAL_ERROR", error.status))
             if not connection.replied:
                 raise
-            connection.keep = False
         except ApiError as error:
             self._fail(task, error)
             if not connection.replied:
