@@ -9,15 +9,18 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""An image service, and Nova's own client configured to use it."""
+"""An image service, Nova's own client configured to use it, and services on an embedded pool."""
 
 from collections.abc import Iterator
 
 import nova.conf
 import pytest
+from nova import objects
 from nova.context import RequestContext
 
 from glance_server import GlanceServer
+from image_services import ServiceFactory, services
+from xapikit.host import EmbeddedHost
 
 
 @pytest.fixture
@@ -33,3 +36,21 @@ def glance() -> Iterator[GlanceServer]:
 @pytest.fixture
 def context() -> RequestContext:
     return RequestContext(user_id="user", project_id="project", auth_token="token", is_admin=False)
+
+
+@pytest.fixture
+def xapi() -> Iterator[EmbeddedHost]:
+    with EmbeddedHost(hosts=2) as host:
+        yield host
+
+
+@pytest.fixture
+def service(xapi: EmbeddedHost) -> Iterator[ServiceFactory]:
+    """``service("a")``: a compute service of that name, started now."""
+    with services(xapi) as start:
+        yield start
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nova_objects() -> None:
+    objects.register_all()
