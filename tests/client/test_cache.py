@@ -19,6 +19,7 @@ import pytest
 from small_pool import running
 
 from xapikit.client import CacheEvent, errors
+from xapikit.wire import Failure
 
 
 def test_everything_is_loaded_at_start_and_changes_follow() -> None:
@@ -72,6 +73,29 @@ def test_a_deletion_that_the_server_forgot_is_found_by_the_counters() -> None:
         client.cache.wait_for(lambda cache: cache.get("VM", lost) is None, 5)
         assert pool.server.calls["VM.get_all_records"] == 1
         assert ("del", lost) in [(event.operation, event.ref) for event in events]
+
+
+def test_reading_again_may_fail_and_no_change_goes_untold() -> None:
+    with running() as (pool, client):
+        kept, lost = pool.put("VM", n="kept"), pool.put("VM", n="lost")
+        client.cache.start(10)
+        events: list[tuple[str, str]] = []
+        client.cache.subscribe(lambda event: events.append((event.operation, event.ref)))
+        failures = iter([["INTERNAL_ERROR", "x"], ["INTERNAL_ERROR", "y"]])
+
+        def fail(method: str, params: list[Any]) -> Any:
+            if method == "VM.get_all_records":
+                for error in failures:
+                    raise Failure(error)
+            return pool.answer(method, params)
+
+        pool.server.handler = fail
+        with pool.condition:
+            pool.delete("VM", lost, remembered=False)
+            pool.put("VM", kept, n="changed")
+        client.cache.wait_for(lambda cache: cache.in_step and cache.get("VM", lost) is None, 10)
+        client.cache.catch_up(10)
+        assert sorted(events) == [("del", lost), ("mod", kept)]
 
 
 def test_a_server_that_counts_otherwise_is_not_asked_again_and_again() -> None:

@@ -262,16 +262,26 @@ class EventCache:
                         changes += self._put(cls, ref, record)
             for cls, ref in deleted:
                 changes += self._drop(cls, ref)
-        for cls in self._classes_that_differ(batch):
-            changes += self._read_again(cls, batch)
+        try:
+            for cls in self._classes_that_differ(batch):
+                changes += self._read_again(cls, batch)
+            self._now_in_step(batch)
+        finally:
+            # what was taken in is told even if reading again failed: the feed will bring it no second time
+            self._tell(changes)
+
+    def _now_in_step(self, batch: Batch) -> None:
         with self._condition:
             self._token = batch.token
             was, self._in_step, self._loaded, self._error = self._in_step, True, True, None
             # notify also when only the token moved: catch_up waits for that
             self._condition.notify_all()
-            subscribers = list(self._subscribers)
         if not was:
             LOG.info("event cache in step: %s", ", ".join(f"{self.count(cls)} {cls}" for cls in self.classes))
+
+    def _tell(self, changes: list[CacheEvent]) -> None:
+        with self._condition:
+            subscribers = list(self._subscribers)
         changes.sort(key=lambda change: change.operation == "del")
         for subscriber in subscribers:
             for change in changes:

@@ -30,7 +30,7 @@ from xapikit.client.errors import (
     CertificateRefused,
     ClientError,
     HostIsSlave,
-    HttpError,
+    NotSent,
     SessionAuthenticationFailed,
     XapiError,
 )
@@ -94,6 +94,7 @@ class EventFeed:
         self._thread: threading.Thread | None = None
         self._token = ""
         self._generation = 0
+        self._endpoint = caller.sessions.endpoint
 
     def start(self) -> None:
         with self._lock:
@@ -136,6 +137,7 @@ class EventFeed:
         self._drop()
 
     def _turn(self) -> None:
+        self._endpoint = self._caller.sessions.endpoint
         session = self._caller.sessions.current(Deadline(self._poll + GRACE))
         if session.generation != self._generation:
             self._token, self._generation = "", session.generation
@@ -192,6 +194,6 @@ class EventFeed:
         self._handler.lost(error)
         if isinstance(error, SessionAuthenticationFailed | CertificateRefused):
             return _REFUSED_DELAY
-        if not isinstance(error, XapiError | HttpError) and failures > 1:
-            self._caller.sessions.try_elsewhere(self._caller.sessions.endpoint)
+        if isinstance(error, NotSent) and failures > 1:
+            self._caller.sessions.try_elsewhere(self._endpoint)
         return _DELAYS[min(failures, len(_DELAYS) - 1)]

@@ -37,6 +37,8 @@ HEAD_TIMEOUT: Final = 120.0
 OUTCOME_TIMEOUT: Final = 600.0
 """Seconds from the last byte to the end of the task (flush, detach)."""
 ABORT_TIMEOUT: Final = 60.0
+REFUSED_TIMEOUT: Final = 2.0
+"""Seconds after a refusing status in which the task may still tell the reason."""
 UNKNOWN_LENGTH: Final = 1 << 50
 """Content-Length of a stream that says itself where it ends; the server stops reading there."""
 
@@ -148,7 +150,7 @@ class Transfers:
                 self._caller.sessions.forget(session)
                 session = self._caller.sessions.current(deadline)
             else:
-                task.wait(5.0 if head.status != 401 else 0.0)
+                task.wait(REFUSED_TIMEOUT if head.status != 401 else 0.0)
                 if task.done:
                     task.result()
                 raise HttpError(f"HTTP {head.status} {head.reason}", head.status, str(endpoint), f"{method} {path}")
