@@ -20,8 +20,6 @@ from xapikit.client import NULL_REF, XapiClient, errors
 
 CONTENT = random.Random(7).randbytes(MIB) + bytes(2 * MIB) + random.Random(8).randbytes(MIB)
 
-pytestmark = pytest.mark.usefixtures("runs_vms")
-
 
 def test_a_fresh_disk_has_its_size_and_is_managed(xapi: Caller, make: Maker) -> None:
     record = xapi("VDI.get_record", make.disk(8 * MIB))
@@ -92,6 +90,7 @@ def test_a_disk_grows(xapi: Caller, make: Maker, client: XapiClient) -> None:
         assert b"".join(chunks) == CONTENT + bytes(len(CONTENT))
 
 
+@pytest.mark.usefixtures("runs_vms")
 def test_a_device_position_is_taken_once(xapi: Caller, make: Maker) -> None:
     vm = make.vm()
     make.vbd(vm, make.disk())
@@ -100,6 +99,7 @@ def test_a_device_position_is_taken_once(xapi: Caller, make: Maker) -> None:
         make.vbd(vm, make.disk())
 
 
+@pytest.mark.usefixtures("runs_vms")
 def test_a_disk_is_plugged_while_its_vm_runs(xapi: Caller, make: Maker) -> None:
     vm, vdi = make.vm(), make.disk()
     vbd = make.vbd(vm, vdi)
@@ -112,6 +112,7 @@ def test_a_disk_is_plugged_while_its_vm_runs(xapi: Caller, make: Maker) -> None:
     assert xapi("VBD.get_currently_attached", vbd) is False
 
 
+@pytest.mark.usefixtures("runs_vms")
 def test_destroying_a_vm_keeps_its_disks_and_removes_its_vbds(xapi: Caller, make: Maker) -> None:
     vm, vdi = make.vm(), make.disk()
     vbd = make.vbd(vm, vdi)
@@ -120,6 +121,7 @@ def test_destroying_a_vm_keeps_its_disks_and_removes_its_vbds(xapi: Caller, make
     assert xapi("VDI.get_VBDs", vdi) == []
 
 
+@pytest.mark.usefixtures("runs_vms")
 def test_an_empty_drive_has_no_disk(xapi: Caller, make: Maker) -> None:
     vbd = make.vbd(make.vm(), NULL_REF, "3", type="CD", mode="RO", empty=True)
     record = xapi("VBD.get_record", vbd)
