@@ -1,0 +1,287 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The kind ``timed`` and its domains."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from xapikit.host.domains.model import (
+    DiskConfig,
+    DiskSource,
+    Domain,
+    DomainConfig,
+    DomainFailed,
+    End,
+    Ended,
+    NicConfig,
+    OnEnd,
+    Protocols,
+)
+from xapikit.host.domains.textconsole import TextConsole
+from xapikit.host.domains.timed import rfb, testcard
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Delays:
+    """Seconds that things take; all 0 makes everything immediate."""
+
+    build: float = 0.01
+    shutdown: float = 0.05
+    save: float = 0.02
+
+    def scaled(self, factor: float) -> Delays:
+        return Delays(self.build * factor, self.shutdown * factor, self.save * factor)
+
+
+class Clock:
+    """Runs functions later, all in one thread that exists only while something waits."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Condition()
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def later(self, seconds: float, run: Callable[[], None]) -> None:
+        with self._lock:
+            if self._stopped:
+                return
+            heapq.heappush(self._due, (time.monotonic() + seconds, next(self._order), run))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="timed-domains", daemon=True)
+                self._thread.start()
+            self._lock.notify()
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            self._due.clear()
+            self._lock.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._due:
+                    self._thread = None
+                    return
+                wait = self._due[0][0] - time.monotonic()
+                if wait > 0:
+                    self._lock.wait(wait)
+                    continue
+                run = heapq.heappop(self._due)[2]
+            try:
+                run()
+            except Exception:
+                LOG.exception("what a timed guest does failed")
+
+
+class TimedDomain:
+    """A guest that does nothing, at its own pace. It obeys shutdown requests unless its platform says otherwise."""
+
+    def __init__(self, kind: TimedKind, config: DomainConfig, paused: bool, on_end: OnEnd) -> None:
+        self._kind = kind
+        self.config = config
+        self.paused = paused
+        self._on_end = on_end
+        self._lock = threading.RLock()
+        self._alive = True
+        self._text: TextConsole | None = None
+        self._typed = bytearray()
+        if not paused:
+            self._boot()
+
+    # power -------------------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def unpause(self) -> None:
+        with self._lock:
+            self.paused = False
+            self._boot()
+
+    def request_shutdown(self) -> bool:
+        return self._ask(End.HALTED)
+
+    def request_reboot(self) -> bool:
+        return self._ask(End.REBOOTED)
+
+    def end_by_itself(self, end: End, detail: str = "") -> None:
+        """The guest powers off, reboots or crashes of its own accord (for tests and fault rules)."""
+        with self._lock:
+            if not self._alive:
+                return
+            self._alive = False
+            if self._text is not None:
+                self._text.close()
+        self._on_end(self, Ended(end, detail))
+
+    def destroy(self) -> None:
+        with self._lock:
+            self._alive = False
+            if self._text is not None:
+                self._text.close()
+
+    def is_alive(self) -> bool:
+        return self._alive
+
+    def save(self, path: Path) -> None:
+        self._kind.wait(self._kind.delays.save)
+        path.write_text(json.dumps({"timed": self.config.vm, "text": self._console().history().decode("latin-1")}))
+        self.destroy()
+
+    def _ask(self, end: End) -> bool:
+        if self.config.platform.get("timed_ignores_requests") == "true":
+            return True  # a guest that takes the request and does not act on it
+        self._kind.clock.later(self._kind.delays.shutdown, lambda: self.end_by_itself(end))
+        return True
+
+    # consoles ----------------------------------------------------------------------------------------------------
+
+    def consoles(self) -> tuple[Protocols, ...]:
+        return ("rfb", "vt100")
+
+    def open_console(self, protocol: Protocols) -> socket.socket:
+        if not self._alive:
+            raise DomainFailed(self.config.vm, "it has ended, there is no console")
+        if protocol == "rfb":
+            return rfb.serve(self._picture)
+        return self._console().connect()
+
+    def _picture(self) -> tuple[str, testcard.Picture]:
+        lines = (self.config.name, f"domain {self.config.domid}", self.config.vm[:32])
+        return f"{self.config.name} (domain {self.config.domid})", testcard.draw(lines)
+
+    def _console(self) -> TextConsole:
+        with self._lock:
+            if self._text is None:  # most guests of a test are never looked at
+                self._text = TextConsole(self._input)
+                if not self.paused:
+                    self._print_boot(self._text)
+            return self._text
+
+    def _boot(self) -> None:
+        if self._text is not None and not self._text.history():
+            self._print_boot(self._text)
+
+    def _print_boot(self, console: TextConsole) -> None:
+        config = self.config
+        lines = [
+            f"Booting {config.name} ({config.vm}) from order {config.boot_order!r}",
+            f"memory {config.memory_bytes // 2**20} MiB, {config.vcpus} of {config.vcpus_max} processors",
+            *(f"disk {disk.position}: {'read-only ' if disk.read_only else ''}{disk.uuid}" for disk in config.disks),
+            *(f"network {nic.position}: {nic.mac} mtu {nic.mtu}" for nic in config.nics),
+            "",
+            "This guest is timed: it has power states and consoles, and runs nothing.",
+            "",
+            f"{config.name} login: ",
+        ]
+        console.write("\r\n".join(lines).encode())
+
+    def _input(self, data: bytes) -> None:
+        console = self._console()
+        for byte in data:
+            if byte in (10, 13):
+                self._typed.clear()
+                console.write(f"\r\nnobody is here\r\n{self.config.name} login: ".encode())
+            else:
+                self._typed.append(byte)
+                console.write(bytes([byte]))
+
+    # devices: the configuration is all there is -----------------------------------------------------------------------
+
+    def plug_disk(self, disk: DiskConfig) -> None:
+        with self._lock:
+            self.config = replace(self.config, disks=(*self.config.disks, disk))
+
+    def unplug_disk(self, uuid: str, *, force: bool = False) -> None:
+        with self._lock:
+            if self.config.platform.get("timed_keeps_devices") == "true" and not force:
+                raise DomainFailed(self.config.vm, "the guest keeps the device")
+            self.config = replace(self.config, disks=tuple(d for d in self.config.disks if d.uuid != uuid))
+
+    def insert(self, uuid: str, source: DiskSource) -> None:
+        self._medium(uuid, source)
+
+    def eject(self, uuid: str) -> None:
+        self._medium(uuid, None)
+
+    def _medium(self, uuid: str, source: DiskSource | None) -> None:
+        with self._lock:
+            disks = tuple(replace(d, source=source) if d.uuid == uuid else d for d in self.config.disks)
+            self.config = replace(self.config, disks=disks)
+
+    def plug_nic(self, nic: NicConfig) -> None:
+        with self._lock:
+            self.config = replace(self.config, nics=(*self.config.nics, nic))
+
+    def unplug_nic(self, uuid: str, *, force: bool = False) -> None:
+        with self._lock:
+            if self.config.platform.get("timed_keeps_devices") == "true" and not force:
+                raise DomainFailed(self.config.vm, "the guest keeps the device")
+            self.config = replace(self.config, nics=tuple(n for n in self.config.nics if n.uuid != uuid))
+
+    def set_vcpus(self, count: int) -> None:
+        self.config = replace(self.config, vcpus=count)
+
+    def set_memory(self, size: int) -> None:
+        self.config = replace(self.config, memory_bytes=size)
+
+
+class TimedKind:
+    """Makes timed guests. ``delays`` scaled to 0 makes every transition immediate."""
+
+    name = "timed"
+
+    def __init__(self, delays: Delays | None = None) -> None:
+        self.delays = delays or Delays()
+        self.clock = Clock()
+        self._stopping = threading.Event()
+
+    def wait(self, seconds: float) -> None:
+        """Take some time, unless the server ends."""
+        if seconds > 0:
+            self._stopping.wait(seconds)
+
+    def check(self) -> None:
+        """Nothing is needed."""
+
+    def start(self, config: DomainConfig, *, paused: bool, on_end: OnEnd, saved: Path | None = None) -> Domain:
+        self.wait(self.delays.build)
+        if saved is not None:
+            try:
+                content = json.loads(saved.read_text())
+            except (OSError, ValueError) as error:
+                raise DomainFailed(config.vm, f"its suspend image cannot be read: {error}") from error
+            if not isinstance(content, dict) or "timed" not in content:
+                raise DomainFailed(config.vm, "its suspend image was not written by a timed guest")
+        return TimedDomain(self, config, paused, on_end)
+
+    def adopt(self, known: Mapping[str, DomainConfig], on_end: OnEnd) -> dict[str, Domain]:
+        return {vm: TimedDomain(self, config, False, on_end) for vm, config in known.items()}
+
+    def stop(self, *, stop_guests: bool) -> None:
+        self._stopping.set()
+        self.clock.stop()
