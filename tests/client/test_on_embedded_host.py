@@ -147,6 +147,44 @@ def test_no_constructor_has_its_effect_twice_whatever_is_cut_or_restarted(xapi_h
     assert {"made", "maybe"} <= kinds
 
 
+def test_another_coordinator_is_followed_and_no_call_is_lost_or_repeated(xapi_pool: EmbeddedHost) -> None:  # noqa: F811
+    outcomes: dict[str, bool] = {}
+    moved = threading.Event()
+
+    def work(client: XapiClient, worker: int) -> None:
+        after = 0
+        while after < 20:
+            name = f"{worker}-{len(outcomes)}"
+            record = {"name_label": name, "name_description": "", "MTU": 1500, "other_config": {}}
+            try:
+                client.call("network.create", record)
+                outcomes[name] = True
+            except errors.MaybeSent:
+                outcomes[name] = False
+            after += moved.is_set()
+
+    with client_of(xapi_pool) as client:
+        client.cache.start(20)
+        first = client.endpoint
+        workers = [threading.Thread(target=work, args=(client, number)) for number in range(3)]
+        for worker in workers:
+            worker.start()
+        member = next(host.ref for host in xapi_pool.hosts if host.ref != xapi_pool.pool.coordinator)
+        try:
+            client.call("pool.designate_new_master", member)
+        except errors.MaybeSent:
+            pass  # it restarts the toolstack, maybe before the answer is out
+        moved.set()
+        for worker in workers:
+            worker.join(60)
+        assert client.endpoint != first
+        names = [record["name_label"] for record in client.call("network.get_all_records").values()]
+        for name, made in outcomes.items():
+            assert names.count(name) == 1 if made else names.count(name) <= 1, name
+        assert sum(outcomes.values()) >= 60
+        client.cache.wait_for(lambda cache: cache.in_step and cache.count("network") == len(names), 20)
+
+
 def test_a_restart_of_the_toolstack_is_survived_by_calls_cache_and_waiters(
     xapi_host: EmbeddedHost,  # noqa: F811
     client: XapiClient,
