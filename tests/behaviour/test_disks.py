@@ -50,13 +50,16 @@ def test_a_transfer_is_redirected_to_the_host_that_has_the_disk(
     if target.embedded is None:
         pytest.skip("certificates of other hosts are not known to this run")
     (pool,) = client.cache.records("pool").values()
-    for sr, record in client.cache.records("SR").items():
-        hosts = [xapi("PBD.get_host", pbd) for pbd in record["PBDs"]]
-        if record["type"] in ("ext", "nfs") and hosts and pool["master"] not in hosts:
-            break
-    else:
+    elsewhere = [
+        ref
+        for ref, record in client.cache.records("SR").items()
+        if record["type"] in ("ext", "nfs")
+        and record["PBDs"]
+        and pool["master"] not in [xapi("PBD.get_host", pbd) for pbd in record["PBDs"]]
+    ]
+    if not elsewhere:
         pytest.skip("no disk SR that the coordinator does not have")
-    vdi = make.disk(len(CONTENT), SR=sr)
+    vdi = make.disk(len(CONTENT), SR=elsewhere[0])
     client.import_vdi(vdi, [CONTENT], len(CONTENT))
     with client.export_vdi(vdi) as chunks:
         assert b"".join(chunks) == CONTENT
