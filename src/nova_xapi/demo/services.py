@@ -154,6 +154,8 @@ class Services:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none"
             ),
+            # RabbitMQ watches over epmd and would start another one, which nobody would have recorded
+            "ERL_AFLAGS": "-start_epmd false",
             "ERL_EPMD_ADDRESS": LOOPBACK,
             "ERL_EPMD_PORT": str(ports["epmd"]),
         }
