@@ -124,6 +124,8 @@ class Services:
                 "--innodb-log-file-size=48M",
                 "--performance-schema=OFF",
                 # a demo survives the kill of its processes, it need not survive a power cut
+                "--innodb-flush-method=nosync",
+                "--skip-sync-frm",
                 "--innodb-flush-log-at-trx-commit=0",
                 "--innodb-doublewrite=0",
                 "--sync-binlog=0",
