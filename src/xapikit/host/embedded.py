@@ -303,6 +303,9 @@ class EmbeddedHost:
             try:
                 pool.sessions.collect_idle()
                 pool.tasks.purge()
+                with pool.store.transaction() as tx:
+                    # a host does this as well: it keeps the connections of idle listeners busy
+                    tx.touch("pool", pool.ref)
             except Exception:
                 LOG.exception("housekeeping failed")
 
