@@ -17,6 +17,7 @@ file. ``python tests/observed.py [GROUP...]`` prints what differs and the totals
 
 from __future__ import annotations
 
+import ast
 import http.client
 import json
 import re
@@ -411,8 +412,8 @@ def _members(text: str) -> dict[str, Any]:
     for word in re.split(r", (?=\w+=)", text):
         name, _, value = word.partition("=")
         kind = str(MODEL.classes["VM"].fields[name].type) if name in MODEL.classes["VM"].fields else "string"
-        if value[:1] in "[{":
-            found[name] = json.loads(value.replace("'", '"'))
+        if value[:1] in ("[", "{"):
+            found[name] = ast.literal_eval(value)
         elif kind == "bool":
             found[name] = value.lower() == "true"
         else:
