@@ -17,15 +17,17 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from xapikit.host.context import Operations
 from xapikit.host.events import Events
-from xapikit.host.server.certificate import ServerCertificate
 from xapikit.host.server.sessions import Account, Sessions
 from xapikit.host.server.tasks import Tasks
 from xapikit.host.settings import HostSettings
 from xapikit.host.store import Row, Store
+
+if TYPE_CHECKING:  # loading the library behind it takes longer than starting a pool
+    from xapikit.host.server.certificate import ServerCertificate
 
 RESTART_SECONDS = 0.5
 """The longest that a wanted restart waits for the answer of the call that wants it."""
