@@ -26,17 +26,16 @@ def cores_per_socket(flavor: Any, props: Properties) -> int | None:
     Raises InvalidInput for a topology that does not make up the flavor's vCPUs.
     """
     wanted = {name: _wanted(flavor, props, name) for name in ("cpu_sockets", "cpu_cores", "cpu_threads")}
-    if not any(wanted.values()):
+    if all(value is None for value in wanted.values()):
         return None
-    threads = wanted["cpu_threads"] or 1
-    if threads != 1:
+    threads = wanted["cpu_threads"]
+    if threads not in (None, 1):
         raise _refused(flavor, f"{threads} threads per core; guests of XAPI have 1")
-    cores = wanted["cpu_cores"]
-    sockets = wanted["cpu_sockets"]
+    cores, sockets = wanted["cpu_cores"], wanted["cpu_sockets"]
+    if 0 in (cores, sockets):
+        raise _refused(flavor, "none at all")
     if cores is None:
-        cores, rest = divmod(flavor.vcpus, sockets or 1)
-        if rest:
-            raise _refused(flavor, f"{sockets} sockets")
+        cores = flavor.vcpus // (sockets or 1)
     if cores == 0 or flavor.vcpus % cores or (sockets and sockets * cores != flavor.vcpus):
         raise _refused(flavor, f"{sockets or 'any number of'} sockets of {cores} cores")
     return cores
