@@ -60,7 +60,7 @@ def create(storage: Storage, sr: str, virtual_size: int, fields: Mapping[str, An
         try:
             numbers = repository.capacity.sizes(repository.path(made["location"]))
             with storage.store.transaction() as tx:
-                ref = tx.create("VDI", {**fields, **made, "uuid": uuid, "SR": sr})
+                ref = tx.create("VDI", {**fields, **made, "uuid": uuid, "SR": sr, "metadata_of_pool": ""})
                 storage.refresh_sr(tx, sr, numbers)
         except BaseException:
             repository.path(made["location"]).unlink(missing_ok=True)
