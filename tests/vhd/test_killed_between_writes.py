@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from vhd_tools import MIB, sparse_content
 
+from vhd.vhd_tools import MIB, sparse_content
 from xapikit import vhd
 
 SIZE = 9 * MIB + 512

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vhd_tools import MIB, cut_randomly, joined, patch_table, sparse_content, table_entry
 
+from vhd.vhd_tools import MIB, cut_randomly, joined, patch_table, sparse_content, table_entry
 from xapikit import vhd
 from xapikit.vhd import Reason
 from xapikit.vhd.format import DiskType
