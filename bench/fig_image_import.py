@@ -65,27 +65,29 @@ def importing(pool: ServedPool, glance: ServedImage, scheme: str) -> Iterator[Ca
 
     from nova_xapi.hosts.connection import CACHED_CLASSES
     from nova_xapi.image.cache import ImageCache
+    from nova_xapi.image.description import describe_meta
     from nova_xapi.storage import vdi
 
     nova.conf.CONF.set_override("api_servers", [glance.url], "glance")
     context = RequestContext(user_id="user", project_id="project", auth_token="none", is_admin=False)  # noqa: S106
     meta = _image_meta(context, glance.image_id)
+    image = describe_meta(meta)
     with pool.client(scheme, f"nova-xapi-bench:{scheme}", CACHED_CLASSES) as client:
         client.cache.start(60)
         default_sr = next(iter(client.cache.records("pool").values()))["default_SR"]
-        sr_uuid = client.call("SR.get_uuid", default_sr)
         cache = ImageCache(client, f"bench-{scheme}", "1")
 
         def once() -> float:
             def work() -> None:
                 base = cache.provide(context, meta, default_sr, 0)
                 found.append(base.ref)
-                sync_file(pool.state / "sr" / sr_uuid / f"{base.uuid}.vhd")
+                sync_file(next(pool.state.rglob(f"{base.uuid}.vhd")))
 
             found: list[str] = []
+            # the last base copy may have been the other client's
+            client.cache.wait_for(lambda _: cache.find(image, default_sr) is None, 60)
             spent = seconds(work)
             vdi.discard(client, found[0])
-            client.cache.wait_for(lambda known: known.get("VDI", found[0]) is None, 60)
             return spent
 
         yield once
