@@ -38,6 +38,8 @@ class StoredImage:
 
     record: dict[str, Any]
     chunks: Callable[[], Iterable[bytes]]
+    #: bytes that really come
+    length: int
     #: close the connection after so many bytes
     cut_after: int | None = None
     #: HTTP status instead of the data
@@ -104,7 +106,7 @@ class GlanceServer:
             "checksum": md5.hexdigest() if hashed else None, "os_hash_algo": "sha512" if hashed else None,
             "os_hash_value": sha.hexdigest() if hashed else None,
         }  # fmt: skip
-        image = StoredImage({**record, **fields}, chunks)
+        image = StoredImage({**record, **fields}, chunks, size)
         image.gate.set()
         self.images[image.id] = image
         return image
@@ -144,7 +146,7 @@ class GlanceServer:
         image.downloads += 1
         handler.send_response(200)
         handler.send_header("Content-Type", "application/octet-stream")
-        handler.send_header("Content-Length", str(sum(map(len, image.chunks()))))
+        handler.send_header("Content-Length", str(image.length))
         handler.end_headers()
         sent = 0
         for chunk in image.chunks():

@@ -39,9 +39,10 @@ class Service:
         return ImageCache(self.client, self.name, self.run, **options)
 
     def sr(self, number: int = 0) -> str:
-        """Reference of the local SR of a host of the pool."""
+        """Reference of the local SR of a host of the pool, the coordinator's first."""
+        (pool,) = self.client.cache.records("pool").values()
         found = [ref for ref, row in self.client.cache.records("SR").items() if row["type"] == "ext"]
-        return sorted(found)[number]
+        return sorted(found, key=lambda ref: ref != pool["default_SR"])[number]
 
     def vdis(self) -> dict[str, Any]:
         """What the host has now."""

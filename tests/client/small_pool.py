@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from client.small_server import Cut, SmallServer
+from small_server import Cut, SmallServer
+
 from xapikit.client import TlsPolicy, XapiClient
 from xapikit.wire import Failure, new_ref, xmlrpc
 
