@@ -45,16 +45,15 @@ def test_nobody_acts_on_cancelling_a_task_of_a_client(xapi: Caller, make: Maker)
     assert list(xapi("task.get_current_operations", task).values()) == ["cancel"]
 
 
-@pytest.mark.usefixtures("runs_vms")
 def test_an_async_call_gives_its_result_as_an_xml_value(xapi: Caller, make: Maker, client: XapiClient) -> None:
-    vm = make.vm()
-    future = client.start("VM.clone", vm, "behaviour-clone", cleanup=False)
-    clone = future.result(60)
+    record = {"name_label": "behaviour-async", "name_description": "", "MTU": 1500, "other_config": {}}
+    future = client.start("network.create", record, cleanup=False)
+    network = future.result(60)
     make.later("task.destroy", future.ref)
-    make.later("VM.destroy", clone)
+    make.later("network.destroy", network)
     record = xapi("task.get_record", future.ref)
-    assert record["result"] == f"<value>{clone}</value>"
-    assert (record["name_label"], record["progress"], record["error_info"]) == ("Async.VM.clone", 1.0, [])
+    assert record["result"] == f"<value>{network}</value>"
+    assert (record["name_label"], record["progress"], record["error_info"]) == ("Async.network.create", 1.0, [])
     assert record["finished"] != EPOCH
 
 
