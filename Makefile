@@ -7,7 +7,7 @@ CONSTRAINTS := constraints/$(RELEASE).txt
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-down test lint types check bench sweep features docs clean
+.PHONY: help venv demo demo-down test lint types check bench sweep clients features docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench: venv ## measure: one JSON line per figure, then a table
 
 sweep: venv ## fail each call of spawn and destroy in turn, then look for what is left behind
 	@$(BIN)/python -m sweep
+
+clients: venv ## clients of others from their registries against the embedded host (the first run installs them)
+	@$(BIN)/python -m pytest -q -m slow tests/clients
 
 features: venv ## run the tests and write the feature table, docs/features.rst, from what they prove
 	@rm -f .feature-outcomes

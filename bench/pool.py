@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,14 +48,16 @@ class ServedPool:
     def url(self, scheme: str) -> str:
         return self.https if scheme == "https" else self.http
 
-    def client(self, scheme: str = "http", originator: str = "nova-xapi-bench", connections: int = 8) -> XapiClient:
+    def client(
+        self, scheme: str = "http", originator: str = "nova-xapi-bench", cache_classes: Sequence[str] = ()
+    ) -> XapiClient:
         return XapiClient(
             self.url(scheme),
             username=self.username,
             password=self.password,
             originator=originator,
             tls=TlsPolicy(fingerprint=self.fingerprint),
-            connections=connections,
+            cache_classes=cache_classes,
         )
 
     def _control(self, method: str, path: str) -> dict[str, object]:

@@ -31,7 +31,11 @@ in turn). With http everything, the password included, crosses the network in cl
 it, and is warned about.
 """,
     ),
-    cfg.StrOpt("connection_username", default="root", help="User name for XAPI."),
+    cfg.StrOpt(
+        "connection_username",
+        default="root",
+        help="Name of the user as whom this service logs in to XAPI.",
+    ),
     cfg.StrOpt("connection_password", secret=True, help="Password for XAPI. Or connection_password_file."),
     cfg.StrOpt(
         "connection_password_file",

@@ -15,7 +15,7 @@ import random
 
 import pytest
 
-from behaviour.conftest import MIB, Caller, Maker
+from behaviour.conftest import MIB, Caller, Maker, Target
 from xapikit.client import NULL_REF, XapiClient, errors
 
 CONTENT = random.Random(7).randbytes(MIB) + bytes(2 * MIB) + random.Random(8).randbytes(MIB)
@@ -41,6 +41,27 @@ def test_a_vhd_can_be_carried_from_disk_to_disk(make: Maker, client: XapiClient)
     with client.export_vdi(source, format="vhd") as chunks:
         client.import_vdi(target, chunks, None, format="vhd")
     with client.export_vdi(target) as chunks:
+        assert b"".join(chunks) == CONTENT
+
+
+def test_a_transfer_is_redirected_to_the_host_that_has_the_disk(
+    xapi: Caller, make: Maker, client: XapiClient, target: Target
+) -> None:
+    if target.embedded is None:
+        pytest.skip("certificates of other hosts are not known to this run")
+    (pool,) = client.cache.records("pool").values()
+    elsewhere = [
+        ref
+        for ref, record in client.cache.records("SR").items()
+        if record["type"] in ("ext", "nfs")
+        and record["PBDs"]
+        and pool["master"] not in [xapi("PBD.get_host", pbd) for pbd in record["PBDs"]]
+    ]
+    if not elsewhere:
+        pytest.skip("no disk SR that the coordinator does not have")
+    vdi = make.disk(len(CONTENT), SR=elsewhere[0])
+    client.import_vdi(vdi, [CONTENT], len(CONTENT))
+    with client.export_vdi(vdi) as chunks:
         assert b"".join(chunks) == CONTENT
 
 

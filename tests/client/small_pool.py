@@ -20,8 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from small_server import Cut, SmallServer
-
+from client.small_server import Cut, SmallServer
 from xapikit.client import TlsPolicy, XapiClient
 from xapikit.wire import Failure, new_ref, xmlrpc
 

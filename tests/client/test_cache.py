@@ -16,8 +16,8 @@ import time
 from typing import Any
 
 import pytest
-from small_pool import running
 
+from client.small_pool import running
 from xapikit.client import CacheEvent, errors
 from xapikit.wire import Failure
 

@@ -106,6 +106,85 @@ def test_a_constructor_that_is_cut_off_is_not_repeated(
     assert len(client.call("task.get_by_name_label", "cut")) == made
 
 
+def test_no_constructor_has_its_effect_twice_whatever_is_cut_or_restarted(xapi_host: EmbeddedHost) -> None:  # noqa: F811
+    for kind in ("cut_before", "cut_after"):
+        xapi_host.faults.add(kind, method="network.create", probability=0.1, seed=3)
+        xapi_host.faults.add(kind, method="network.get_all", probability=0.2, seed=4)
+    xapi_host.faults.add("error", method="network.create", error=["HOST_STILL_BOOTING"], probability=0.05, seed=5)
+    outcomes: dict[str, str] = {}
+
+    def work(client: XapiClient, worker: int) -> None:
+        for number in range(60):
+            name = f"{worker}-{number}"
+            record = {"name_label": name, "name_description": "", "MTU": 1500, "other_config": {}}
+            try:
+                client.call("network.create", record)
+                outcomes[name] = "made"
+            except errors.NotSent:
+                outcomes[name] = "not sent"
+            except errors.MaybeSent:
+                outcomes[name] = "maybe"
+            client.call("network.get_all")  # reads never fail for a cut
+
+    with client_of(xapi_host) as client:
+        workers = [threading.Thread(target=work, args=(client, number)) for number in range(4)]
+        for worker in workers:
+            worker.start()
+        for _ in range(2):
+            seen = len(outcomes)
+            while len(outcomes) < seen + 60 and any(worker.is_alive() for worker in workers):
+                workers[0].join(0.02)
+            xapi_host.restart()
+        for worker in workers:
+            worker.join(60)
+        xapi_host.faults.clear()
+        names = [record["name_label"] for record in client.call("network.get_all_records").values()]
+    assert len(outcomes) == 240
+    for name, outcome in outcomes.items():
+        made = names.count(name)
+        assert {"made": made == 1, "not sent": made == 0, "maybe": made <= 1}[outcome], (name, outcome, made)
+    kinds = set(outcomes.values())
+    assert {"made", "maybe"} <= kinds
+
+
+def test_another_coordinator_is_followed_and_no_call_is_lost_or_repeated(xapi_pool: EmbeddedHost) -> None:  # noqa: F811
+    outcomes: dict[str, bool] = {}
+    moved = threading.Event()
+
+    def work(client: XapiClient, worker: int) -> None:
+        after = 0
+        while after < 20:
+            name = f"{worker}-{len(outcomes)}"
+            record = {"name_label": name, "name_description": "", "MTU": 1500, "other_config": {}}
+            try:
+                client.call("network.create", record)
+                outcomes[name] = True
+            except errors.MaybeSent:
+                outcomes[name] = False
+            after += moved.is_set()
+
+    with client_of(xapi_pool) as client:
+        client.cache.start(20)
+        first = client.endpoint
+        workers = [threading.Thread(target=work, args=(client, number)) for number in range(3)]
+        for worker in workers:
+            worker.start()
+        member = next(host.ref for host in xapi_pool.hosts if host.ref != xapi_pool.pool.coordinator)
+        try:
+            client.call("pool.designate_new_master", member)
+        except errors.MaybeSent:
+            pass  # it restarts the toolstack, maybe before the answer is out
+        moved.set()
+        for worker in workers:
+            worker.join(60)
+        assert client.endpoint != first
+        names = [record["name_label"] for record in client.call("network.get_all_records").values()]
+        for name, made in outcomes.items():
+            assert names.count(name) == 1 if made else names.count(name) <= 1, name
+        assert sum(outcomes.values()) >= 60
+        client.cache.wait_for(lambda cache: cache.in_step and cache.count("network") == len(names), 20)
+
+
 def test_a_restart_of_the_toolstack_is_survived_by_calls_cache_and_waiters(
     xapi_host: EmbeddedHost,  # noqa: F811
     client: XapiClient,

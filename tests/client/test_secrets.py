@@ -16,8 +16,8 @@ import logging
 from typing import Any
 
 import pytest
-from small_server import serving
 
+from client.small_server import serving
 from xapikit.client import Secret, XapiClient, errors
 from xapikit.client.secret import LOG, Redactor
 from xapikit.wire import Failure

@@ -16,8 +16,8 @@ import time
 from typing import Any
 
 import pytest
-from small_pool import SmallPool, running
 
+from client.small_pool import SmallPool, running
 from xapikit.client import TaskFuture, errors
 
 

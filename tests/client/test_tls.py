@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_server import SmallServer, make_certificate, serving
 
+from client.small_server import SmallServer, make_certificate, serving
 from xapikit.client import TlsPolicy, XapiClient, errors, normalize_fingerprint
 
 

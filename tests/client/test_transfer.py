@@ -19,9 +19,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from small_pool import SmallPool, running
-from small_server import SmallServer, make_certificate
 
+from client.small_pool import SmallPool, running
+from client.small_server import SmallServer, make_certificate
 from xapikit.client import XapiClient, errors, transfer
 
 DATA = bytes(range(256)) * 4096  # 1 MiB

@@ -16,8 +16,8 @@ import threading
 from typing import Any
 
 import pytest
-from small_server import SmallServer, serving
 
+from client.small_server import SmallServer, serving
 from xapikit.client import XapiClient, errors
 from xapikit.wire import Failure
 

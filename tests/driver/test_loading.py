@@ -11,6 +11,7 @@
 # under the License.
 """Nova finds ``nova.virt.xenapi`` in both kinds of install, and nothing else changes."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,12 +23,14 @@ ROOT = Path(__file__).parents[2]
 PROBE = """
 import sys
 assert "nova" not in sys.modules and "nova_xapi.driver" not in sys.modules, "the alias imported too much"
+sys.modules["eventlet"] = sys.modules["neutron"] = None  # importing one of them fails from now on
 import importlib
+from oslo_service import backend
+backend.init_backend(backend.BackendType.THREADING)  # as nova-compute does
 from nova.virt import driver
 module = importlib.import_module("nova.virt.xenapi")
 assert issubclass(module.XenAPIDriver, driver.ComputeDriver)
 import nova.virt.fake
-assert not any(name in sys.modules for name in ("eventlet", "neutron")), "eventlet or neutron came in"
 print(module.__spec__.origin, nova.virt.fake.__file__)
 """
 
@@ -36,10 +39,15 @@ print(module.__spec__.origin, nova.virt.fake.__file__)
 @pytest.mark.parametrize("kind", ["wheel", "editable"])
 def test_nova_loads_the_driver_in_a(kind: str, tmp_path: Path) -> None:
     """Made in an environment of its own that sees this one's Nova, so that nothing of the working tree helps."""
-    uv = Path(sys.executable).with_name("uv")
+    beside = Path(sys.executable).with_name("uv")
+    uv = beside if beside.exists() else shutil.which("uv")
+    if uv is None:
+        pytest.skip("needs the program uv")
 
     def run(*argv: str | Path) -> str:
-        return subprocess.run(argv, check=True, timeout=170, cwd=tmp_path, capture_output=True, text=True).stdout
+        done = subprocess.run(argv, timeout=170, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     run(sys.executable, "-m", "venv", "--without-pip", "env")
     python = tmp_path / "env/bin/python"

@@ -15,8 +15,8 @@ import random
 from pathlib import Path
 
 import pytest
-from vhd_tools import MIB, cut_randomly, joined, needs_qemu_img, qemu_img, save, sparse_content
 
+from vhd.vhd_tools import MIB, cut_randomly, joined, needs_qemu_img, qemu_img, save, sparse_content
 from xapikit import vhd
 
 pytestmark = needs_qemu_img

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vhd_tools import MIB, cut_randomly, joined, needs_qemu_img, patch_header, qemu_img, save, sparse_content
 
+from vhd.vhd_tools import MIB, cut_randomly, joined, needs_qemu_img, patch_header, qemu_img, save, sparse_content
 from xapikit import vhd
 from xapikit.vhd.format import DiskType
 

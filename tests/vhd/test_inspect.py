@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vhd_tools import (
+
+from vhd.vhd_tools import (
     MIB,
     cut_randomly,
     joined,
@@ -34,7 +35,6 @@ from vhd_tools import (
     sparse_content,
     table_entry,
 )
-
 from xapikit import vhd
 from xapikit.vhd import Reason
 from xapikit.vhd.format import DiskType

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from vhd_tools import MIB, cut_randomly, joined, patch_table, sparse_content, table_entry
 
+from vhd.vhd_tools import MIB, cut_randomly, joined, patch_table, sparse_content, table_entry
 from xapikit import vhd
 from xapikit.vhd import Reason
 from xapikit.vhd.format import DiskType
@@ -244,3 +244,14 @@ def test_readers_and_a_writer_share_an_open_disk(tmp_path: Path) -> None:
             reader.join(20)
         assert disk.pread(0, disk.size) == b"\x02" * disk.size
     assert not failures
+
+
+def test_write_behind_changes_nothing_but_the_time_of_the_flush(tmp_path: Path) -> None:
+    paths = [tmp_path / "plain.vhd", tmp_path / "behind.vhd"]
+    data = random.Random(4).randbytes(20 * MIB)
+    for path, behind in zip(paths, (0, 4 * MIB), strict=True):
+        vhd.create(path, 32 * MIB)
+        with vhd.open_chain(path, writable=True, write_behind=behind) as disk:
+            vhd.stream.raw_onto(disk, cut_randomly(data, 5), offset=MIB)
+            disk.flush()
+            assert disk.pread(MIB, len(data)) == data

@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from vhd_tools import MIB, needs_qemu_img, qemu_img, save
 
+from vhd.vhd_tools import MIB, needs_qemu_img, qemu_img, save
 from xapikit import vhd
 from xapikit.vhd.format import Footer
 from xapikit.vhd.image import Image

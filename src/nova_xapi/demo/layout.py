@@ -46,7 +46,6 @@ PORT_OFFSETS = {
     "nova-api": 4,
     "nova-novncproxy": 5,
     "xapi-host": 6,
-    "xapi-host (second host)": 7,
     "mariadb": 10,
     "rabbitmq": 11,
     "rabbitmq (distribution)": 12,

@@ -52,6 +52,11 @@ def service(services: Services) -> Service:
         str(password_file(services)),
         "--domains",
         "qemu",
+        # what each host has to offer, whatever this machine has: guests are small
+        "--memory",
+        "4",
+        "--cpus",
+        "4",
         # `demo down` leaves no guest running
         "--stop-guests",
         "--json",

@@ -124,6 +124,8 @@ class Services:
                 "--innodb-log-file-size=48M",
                 "--performance-schema=OFF",
                 # a demo survives the kill of its processes, it need not survive a power cut
+                "--innodb-flush-method=nosync",
+                "--skip-sync-frm",
                 "--innodb-flush-log-at-trx-commit=0",
                 "--innodb-doublewrite=0",
                 "--sync-binlog=0",
@@ -154,6 +156,8 @@ class Services:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                 "-kernel inet_dist_use_interface {127,0,0,1} +S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none"
             ),
+            # RabbitMQ watches over epmd and would start another one, which nobody would have recorded
+            "ERL_AFLAGS": "-start_epmd false",
             "ERL_EPMD_ADDRESS": LOOPBACK,
             "ERL_EPMD_PORT": str(ports["epmd"]),
         }

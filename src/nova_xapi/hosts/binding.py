@@ -33,13 +33,6 @@ MAINTENANCE: Final = "MAINTENANCE_MODE"
 
 def log_in(client: XapiClient, settings: Settings) -> None:
     """Log in. Raises HostRefused for each way in which that can fail."""
-    for url in settings.urls:
-        if not Endpoint.parse(url).secure:
-            LOG.warning(
-                "%s is not encrypted: the password and everything else cross the network in clear. "
-                "Use https:// in [xenserver] connection_url",
-                url,
-            )
     where = " or ".join(settings.urls)
     try:
         client.connect(settings.login_timeout)

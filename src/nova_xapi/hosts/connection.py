@@ -27,6 +27,7 @@ from nova import exception
 from nova_xapi.errors import HostRefused
 from nova_xapi.hosts import binding
 from nova_xapi.marks import Maker
+from nova_xapi.running import Running
 from nova_xapi.settings import Settings
 from xapikit.client import EventCache, Record, XapiClient
 from xapikit.client import errors as xapi
@@ -67,6 +68,7 @@ class HostConnection:
         self.host_uuid = ""
         """Of the host bound; empty before :meth:`open`."""
         self.maker = Maker(settings.host, "")
+        self.running = Running()
 
     def __repr__(self) -> str:
         return f"<HostConnection of {self.settings.host} to host {self.host_uuid or '(none yet)'}>"

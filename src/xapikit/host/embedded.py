@@ -26,19 +26,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from xapikit.host.derivations import register_all
 from xapikit.host.faults import Faults
 from xapikit.host.inventory import Fresh, FreshHost, install
 from xapikit.host.pool import HostAddress, Pool
 from xapikit.host.server.addresses import advertised, bind_hosts, host_addresses
-from xapikit.host.server.certificate import ServerCertificate, server_certificate
 from xapikit.host.server.http import HttpConnection, HttpRequest
 from xapikit.host.server.listener import Bound, Listener
 from xapikit.host.server.sessions import Account
 from xapikit.host.settings import GIB, HostSettings, Listen
 from xapikit.host.store import FileJournal, Store, Sync
+
+if TYPE_CHECKING:
+    from xapikit.host.server.certificate import ServerCertificate
 
 LOG = logging.getLogger(__name__)
 
@@ -212,6 +214,9 @@ class EmbeddedHost:
         first = (self._https or self._http or Listen("127.0.0.1")).address
         addresses = [advertised(address) for address in host_addresses(first, count)]
         if self._https is not None:
+            # loading the library behind it takes longer than starting a pool
+            from xapikit.host.server.certificate import server_certificate
+
             self.certificate = server_certificate(state / "server.pem", addresses)
         pool = self._pool = Pool(store, self.settings, self._accounts)
         pool.certificate = self.certificate
@@ -303,6 +308,9 @@ class EmbeddedHost:
             try:
                 pool.sessions.collect_idle()
                 pool.tasks.purge()
+                with pool.store.transaction() as tx:
+                    # a host does this as well: it keeps the connections of idle listeners busy
+                    tx.touch("pool", pool.ref)
             except Exception:
                 LOG.exception("housekeeping failed")
 

@@ -13,18 +13,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from xapikit.host.context import Operations
 from xapikit.host.events import Events
-from xapikit.host.server.certificate import ServerCertificate
 from xapikit.host.server.sessions import Account, Sessions
 from xapikit.host.server.tasks import Tasks
 from xapikit.host.settings import HostSettings
 from xapikit.host.store import Row, Store
+
+if TYPE_CHECKING:  # loading the library behind it takes longer than starting a pool
+    from xapikit.host.server.certificate import ServerCertificate
+
+RESTART_SECONDS = 0.5
+"""The longest that a wanted restart waits for the answer of the call that wants it."""
 
 
 class Part(Protocol):
@@ -90,6 +96,7 @@ class Pool:
         self._parts: list[Part] = []
         self._ref = ""
         self.on_restart: Callable[[], None] | None = None
+        self.restart_wanted = False
 
     @property
     def ref(self) -> str:
@@ -122,9 +129,18 @@ class Pool:
         return self.settings.state
 
     def restart_toolstack(self) -> None:
-        """Ask for a restart of the server; it happens after the running call was answered."""
-        if self.on_restart is not None:
-            self.on_restart()
+        """Ask for a restart of the server; it happens when the running call was answered."""
+        self.restart_wanted = True
+        # an asynchronous call has no answer to wait for
+        timer = threading.Timer(RESTART_SECONDS, self.restart_if_wanted)
+        timer.daemon = True
+        timer.start()
+
+    def restart_if_wanted(self) -> None:
+        """Called after each answer."""
+        if self.restart_wanted and self.on_restart is not None:
+            restart, self.on_restart = self.on_restart, None
+            restart()
 
     def add_part(self, part: Part) -> None:
         """Have a part started and stopped with the pool, in this order and in reverse."""

@@ -33,7 +33,7 @@ from .errors import (
 )
 from .format import MACX, SECTOR, UNALLOCATED, W2KU, W2RU, decode_locator
 from .image import Image
-from .rawio import Buffer, read_exactly, read_into
+from .rawio import Buffer, read_exactly, read_into, start_writeback
 from .zeros import ZEROS, is_zero
 
 #: XAPI hosts stop at 30; what is deeper than this is a loop
@@ -91,13 +91,16 @@ class Disk:
     What happens to the files meanwhile (a resize, another parent) shows after closing and opening it again.
     """
 
-    def __init__(self, levels: list[Image], writable: bool) -> None:
+    def __init__(self, levels: list[Image], writable: bool, write_behind: int = 0) -> None:
         self.levels = levels
         self.leaf = levels[0]
         self.path = self.leaf.path
         self.size = self.leaf.size
         self.writable = writable
         self._lock = threading.Lock()
+        self._write_behind = write_behind
+        # up to where in the leaf's file writing back was begun
+        self._begun = self.leaf.end if writable else 0
 
     def __enter__(self) -> "Disk":
         return self
@@ -220,6 +223,12 @@ class Disk:
                 count = min(block_size - start, length - done)
                 self._write_block(block, start, view[done : done + count])
                 done += count
+            begin, end = self._begun, self.leaf.end
+            behind = bool(self._write_behind) and end - begin >= self._write_behind
+            if behind:
+                self._begun = end
+        if behind:
+            start_writeback(self.leaf.fd, begin, end - begin)
 
     def write_zeroes(self, offset: int, length: int) -> None:
         """Make a range read as zeros without storing them where nothing is stored."""
@@ -259,11 +268,13 @@ def _zero(view: memoryview) -> None:
         part[:] = memoryview(ZEROS)[: len(part)]
 
 
-def open_chain(path: Path | str, writable: bool = False) -> Disk:
+def open_chain(path: Path | str, writable: bool = False, *, write_behind: int = 0) -> Disk:
     """Open a VHD and all its parents.
 
     Parents are looked for in the child's own directory and must carry the unique id that the child names.
-    Writable takes a lock on the leaf that ends with the process. Raises VhdRejected, ParentMissing,
+    Writable takes a lock on the leaf that ends with the process. With `write_behind` (bytes; imports want 32 MiB or so)
+    the kernel begins to write new blocks to the disk whenever so much has been added, so that the flush at the end
+    finds little to do; without it, it decides by itself, which is better for guests. Raises VhdRejected, ParentMissing,
     ParentMismatch, ChainTooDeep, DiskBusy, OSError.
     """
     leaf = Image(Path(path), writable=writable)
@@ -272,7 +283,7 @@ def open_chain(path: Path | str, writable: bool = False) -> Disk:
     except BaseException:
         leaf.close()
         raise
-    return Disk(levels, writable)
+    return Disk(levels, writable, write_behind)
 
 
 def check_fits(child_size: int, parent_size: int) -> None:

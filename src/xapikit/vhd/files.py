@@ -38,6 +38,7 @@ from .format import (
     Footer,
     Header,
     Locator,
+    batmap_size,
     check_virtual_size,
     encode_locator,
     pack_batmap,
@@ -253,7 +254,12 @@ def resize(path: Path | str, new_size: int) -> None:
             return
         entries = -(-new_size // image.block_size)
         _clear_tail(image, old)
-        if entries > image.header.max_entries:
+        if entries > image.header.max_entries and _fits_in_place(image.header.max_entries, entries):
+            # the padding of the table becomes part of it
+            padding = table_size(entries) - image.header.max_entries * 4
+            write_all(image.fd, b"\xff" * padding, image.header.table_offset + image.header.max_entries * 4)
+            image.replace_header(replace(image.header, max_entries=entries))
+        elif entries > image.header.max_entries:
             table = BlockTable(image.table.entries + BlockTable.empty(entries - image.header.max_entries).entries)
             packed = table.pack()
             place = image.append(packed + pack_batmap(image.end + FOOTER_SIZE + len(packed), entries))
@@ -264,6 +270,11 @@ def resize(path: Path | str, new_size: int) -> None:
         image.flush()
     finally:
         image.close()
+
+
+def _fits_in_place(old: int, new: int) -> bool:
+    """Whether a table of `new` entries, and the batmap behind it, take no more sectors than with `old` entries."""
+    return table_size(old) == table_size(new) and batmap_size(old) == batmap_size(new)
 
 
 def _clear_tail(image: Image, size: int) -> None:

@@ -12,6 +12,7 @@
 """Whole reads and writes at a position of a file: the kernel may do less than asked, callers never see that."""
 
 import os
+from contextlib import suppress
 
 from .errors import Reason, VhdRejected
 
@@ -54,6 +55,16 @@ def write_all(fd: int, data: Buffer, position: int) -> None:
     rest = memoryview(data)
     while count < len(data):
         count += os.pwrite(fd, rest[count:], position + count)
+
+
+def start_writeback(fd: int, start: int, length: int) -> None:
+    """Have the kernel begin to write this range to the disk, without waiting for it.
+
+    "Not needed any more" is how an advice says that: dirty pages are sent off and stay, clean ones may go. A file
+    system that does not take advice is left alone.
+    """
+    with suppress(OSError):
+        os.posix_fadvise(fd, start, length, os.POSIX_FADV_DONTNEED)
 
 
 def write_two(fd: int, first: Buffer, second: Buffer, position: int) -> None:

@@ -59,6 +59,8 @@ class Control:
         keep = request.keep_alive
         headers = [("connection", "keep-alive" if keep else "close"), ("content-type", "application/json")]
         connection.reply(status, headers, json.dumps(value, indent=1).encode() + b"\n", version=request.version)
+        if status.startswith("202"):
+            self._restart()
         return keep
 
     def _authenticate(self, request: HttpRequest) -> None:
@@ -102,8 +104,7 @@ class Control:
                 except KeyError:
                     return "404 Not Found", {"error": f"no rule named {name!r}"}
             case "POST", ["restart"]:
-                self._restart()
-                return "202 Accepted", {}
+                return "202 Accepted", {}  # it happens after the answer
             case (("GET" | "POST" | "DELETE"), _):
                 raise HttpError("404 Not Found", "<h1>404 Not Found</h1>")
         raise not_supported(request.method)

@@ -206,7 +206,7 @@ def _write(ctx: Context, storage: Storage, take: Callable[[SwitchableDisk, Body]
     with storage.opened(vdi, read_only=False, holder=f"import:{ctx.task.ref}", host=ctx.host) as disk:
         try:
             take(disk, body)
-            disk.flush()
+            storage.settle_writes(disk)
         except vhd.VhdError as error:
             raise io_error() from error
         except (ConnectionResetError, BrokenPipeError, TimeoutError) as error:

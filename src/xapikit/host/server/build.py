@@ -30,4 +30,4 @@ def serve_pool(
 ) -> Callable[[HttpRequest, HttpConnection, str], bool]:
     """The function that answers a request addressed to a host of the pool."""
     control = Control(faults, pool.sessions, lambda: listener.connections, restart)
-    return Router(pool, Rpc(Dispatcher(pool), faults), faults, control).serve
+    return Router(pool, Rpc(pool, Dispatcher(pool), faults), faults, control).serve

@@ -41,11 +41,8 @@ _LOGINS_ON_MEMBERS = frozenset(
 )
 # Setters that storage drivers use; no session from outside may (observed: PERMISSION_DENIED [""]).
 SERVER_SETTERS = frozenset(
-    {"SR.set_virtual_allocation", "SR.set_physical_utilisation", "PBD.set_device_config"}
-    | {
-        f"VDI.set_{field}"
-        for field in ("sharable", "read_only", "managed", "missing", "virtual_size", "physical_utilisation")
-    }
+    {"SR.set_virtual_allocation", "SR.set_physical_utilisation"}
+    | {f"VDI.set_{field}" for field in ("managed", "missing", "virtual_size", "physical_utilisation")}
     | {f"VDI.set_{field}" for field in ("is_a_snapshot", "snapshot_of", "snapshot_time", "metadata_of_pool")}
     | {"VDI.set_cbt_enabled"}
 )

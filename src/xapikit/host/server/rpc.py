@@ -19,6 +19,7 @@ from typing import Any
 
 from xapikit.host.errors import ApiError
 from xapikit.host.faults import Faults, Verdict
+from xapikit.host.pool import Pool
 from xapikit.host.server.dispatch import Dispatcher, Origin
 from xapikit.host.server.http import HttpConnection, HttpRequest, internal_error
 from xapikit.host.server.records import encode_error, encode_result
@@ -37,7 +38,8 @@ _COMMON = (
 class Rpc:
     """Answers POSTed calls on one pool."""
 
-    def __init__(self, dispatcher: Dispatcher, faults: Faults) -> None:
+    def __init__(self, pool: Pool, dispatcher: Dispatcher, faults: Faults) -> None:
+        self._pool = pool
         self._dispatcher = dispatcher
         self._faults = faults
 
@@ -75,6 +77,8 @@ class Rpc:
         headers = [("connection", "keep-alive" if keep else "close")]
         headers += [(name, value.format(type=content_type)) for name, value in _COMMON]
         connection.reply("200 OK", headers, reply, version=request.version)
+        if self._pool.restart_wanted:
+            self._pool.restart_if_wanted()
         return keep
 
     def _answer(self, call: Request, origin: Origin) -> bytes | None:

@@ -20,7 +20,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from xapikit.host.context import TaskHandle
@@ -30,7 +29,8 @@ from xapikit.model import NULL_REF
 from xapikit.wire import DateTime
 from xapikit.wire.xmlrpc import encode_fragment
 
-WORKERS = 128
+MAX_ASYNC = 256
+"""Asynchronous calls that may run at once; one more is told TOO_MANY_PENDING_TASKS, so that its client backs off."""
 COMPLETED_KEPT_SECONDS = 65 * 60
 PENDING_KEPT_SECONDS = 24 * 3600
 COMPLETED_KEPT = 200
@@ -44,7 +44,7 @@ class Tasks:
         self._store = store
         self._lock = threading.Lock()
         self._running: dict[str, TaskHandle] = {}
-        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="xapi-task")
+        self._asynchronous = 0
 
     def start(
         self, label: str, *, host: str, session: str, description: str = "", parent: str = NULL_REF
@@ -94,7 +94,16 @@ class Tasks:
         return handle
 
     def run(self, handle: TaskHandle, work: Callable[[], Any]) -> None:
-        """Do ``work`` in a worker thread and complete the task with what comes of it."""
+        """Do ``work`` in a thread of its own and complete the task with what comes of it.
+
+        Raises TOO_MANY_PENDING_TASKS, and the task is gone.
+        """
+        with self._lock:
+            full = self._asynchronous >= MAX_ASYNC
+            self._asynchronous += not full
+        if full:
+            self.drop(handle)
+            raise ApiError("TOO_MANY_PENDING_TASKS")
 
         def job() -> None:
             try:
@@ -105,8 +114,12 @@ class Tasks:
                 self.fail(handle, ApiError("INTERNAL_ERROR", _text(error)), error)
             else:
                 self.succeed(handle, encode_fragment(value))
+            finally:
+                with self._lock:
+                    self._asynchronous -= 1
 
-        self._workers.submit(job)
+        # a daemon: an operation that hangs must not keep the process from ending
+        threading.Thread(target=job, name="xapi-task", daemon=True).start()
 
     def succeed(self, handle: TaskHandle, result: str) -> None:
         """End a task well; ``result`` is an XML-RPC value fragment, or empty."""
@@ -165,12 +178,11 @@ class Tasks:
                     tx.delete("task", ref)
 
     def close(self) -> None:
-        """Cancel what runs and take no more work."""
+        """Cancel what runs, for the end of the server."""
         with self._lock:
             running = list(self._running.values())
         for handle in running:
             handle.cancel()
-        self._workers.shutdown(wait=False, cancel_futures=True)
 
     # inside ------------------------------------------------------------------------------------------------------
 

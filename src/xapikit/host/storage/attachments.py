@@ -35,6 +35,9 @@ from xapikit.host.store import Store
 
 LOG = logging.getLogger(__name__)
 
+_TRANSFER_WRITE_BEHIND = 32 << 20
+"""Bytes of an import after which their way to the disk begins, so that the flush at its end is short."""
+
 
 @dataclass
 class Attachment:
@@ -176,7 +179,9 @@ class Attachments:
 
     def open(self, use: Attachment, path: Path, capacity: Capacity) -> SwitchableDisk:
         """Open the disk of a use inside the server, as dom0 has it for a transfer. Raises VhdError, OSError."""
-        use.disk = SwitchableDisk(path, writable=not use.read_only, admit=capacity.admit)
+        use.disk = SwitchableDisk(
+            path, writable=not use.read_only, admit=capacity.admit, write_behind=_TRANSFER_WRITE_BEHIND
+        )
         return use.disk
 
     # changes below -----------------------------------------------------------------------------------------------

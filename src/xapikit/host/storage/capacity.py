@@ -26,9 +26,9 @@ LIMIT_FILE = ".limit"
 _GRANULARITY = 1 << 30
 
 
-def used_bytes(directory: Path) -> int:
-    """Bytes that the files of an SR directory take on its file system; a file with two names counts once."""
-    total = 0
+def sizes_of(directory: Path) -> dict[str, int]:
+    """Bytes that each file of an SR directory takes on its file system; of two names of a file one counts."""
+    found: dict[str, int] = {}
     seen: set[int] = set()
     with os.scandir(directory) as entries:
         for entry in entries:
@@ -40,8 +40,13 @@ def used_bytes(directory: Path) -> int:
                 if stat.st_ino in seen:
                     continue
                 seen.add(stat.st_ino)
-            total += stat.st_blocks * 512
-    return total
+            found[entry.name] = stat.st_blocks * 512
+    return found
+
+
+def used_bytes(directory: Path) -> int:
+    """Bytes that the files of an SR directory take together."""
+    return sum(sizes_of(directory).values())
 
 
 class Capacity:
@@ -50,6 +55,7 @@ class Capacity:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._left = 0
+        self._used: dict[str, int] | None = None
         self._limit_stamp: tuple[int, int] | None = None
         self._limit: int | None = None
 
@@ -80,16 +86,29 @@ class Capacity:
         temporary.write_text(str(limit))
         temporary.replace(path)
 
-    def sizes(self) -> tuple[int, int]:
-        """(size, used) in bytes. Without a limit the size follows the free space of the file system in whole GiB,
-        so that other people's files do not make a change of it each time."""
-        used = used_bytes(self._directory)
+    def sizes(self, *changed: Path) -> tuple[int, int]:
+        """(size, used) in bytes. Only the files ``changed`` are looked at again when some are given.
+
+        Without a limit the size follows the free space of the file system in whole GiB, so that other people's files
+        do not make a change of it each time.
+        """
+        used = self._measure(changed)
         limit = self.limit
         if limit is not None:
             return limit, used
         system = os.statvfs(self._directory)
         free = system.f_bavail * system.f_frsize
         return (used + free) // _GRANULARITY * _GRANULARITY, used
+
+    def _measure(self, changed: tuple[Path, ...]) -> int:
+        if self._used is None or not changed:
+            self._used = sizes_of(self._directory)
+        for path in changed:
+            try:
+                self._used[path.name] = path.stat().st_blocks * 512
+            except FileNotFoundError:
+                self._used.pop(path.name, None)
+        return sum(self._used.values())
 
     def room(self) -> int:
         """Bytes that can still be written."""

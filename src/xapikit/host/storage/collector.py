@@ -43,7 +43,7 @@ class Collector:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._turn = threading.Condition()
-        self._waiting: dict[str, None] = {}
+        self._waiting: dict[str, bool] = {}
         self._busy = False
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -60,10 +60,10 @@ class Collector:
         if self._thread is not None:
             self._thread.join()
 
-    def kick(self, sr: str) -> None:
-        """There may be garbage in an SR."""
+    def kick(self, sr: str, *, thorough: bool = False) -> None:
+        """There may be garbage in an SR; ``thorough``: even such that no row tells of."""
         with self._turn:
-            self._waiting[sr] = None
+            self._waiting[sr] = self._waiting.get(sr, False) or thorough
             self._turn.notify_all()
 
     def wait_idle(self, timeout: float) -> bool:
@@ -87,14 +87,29 @@ class Collector:
                 if self._stopping:
                     return
                 sr = next(iter(self._waiting))
-                del self._waiting[sr]
+                thorough = self._waiting.pop(sr)
                 self._busy = True
             try:
-                self._collect(sr)
+                if thorough or self._rows_tell(sr):
+                    self._collect(sr)
             except ApiError as error:  # the SR was unplugged or forgotten, or holds a broken file: the scan says so
                 LOG.info("garbage collection of %s ends: %s", sr, error)
             except Exception:
                 LOG.exception("garbage collection of %s failed", sr)
+
+    def _rows_tell(self, sr: str) -> bool:
+        """Whether some base copy has fewer than two children: only then there is something to do."""
+        store = self._storage.store
+        row = store.peek("SR", sr)
+        bases: dict[str, int] = {}
+        rows = [store.peek("VDI", ref) for ref in row["VDIs"]] if row is not None else []
+        for vdi in rows:
+            if vdi is not None and not vdi["managed"]:
+                bases.setdefault(vdi["uuid"], 0)
+            parent = vdi["sm_config"].get("vhd-parent") if vdi is not None else None
+            if parent is not None:
+                bases[parent] = bases.get(parent, 0) + 1
+        return any(children < 2 for children in bases.values())
 
     def _collect(self, sr: str) -> None:
         storage = self._storage
@@ -140,7 +155,7 @@ class Collector:
             LOG.warning("VDI %s is marked hidden, but is somebody's disk: it is left alone", node.uuid)
             return False
         repository.path(node.uuid).unlink()
-        numbers = repository.capacity.sizes()
+        numbers = repository.capacity.sizes(repository.path(node.uuid))
         with store.transaction() as tx:
             if ref is not None:
                 tx.delete("VDI", ref)
@@ -188,7 +203,7 @@ class Collector:
         """Make the rows say what the files are now."""
         store = self._storage.store
         nodes = [repository.node(uuid) for uuid in changed]
-        numbers = repository.capacity.sizes()
+        numbers = repository.capacity.sizes(*(repository.path(uuid) for uuid in (gone, *changed)))
         with store.transaction() as tx:
             ref = store.by_uuid("VDI", gone)
             if ref is not None:

@@ -61,7 +61,7 @@ def copy_into(storage: Storage, vdi: str, target: str, task: TaskHandle, *, base
                 for offset, data in vhd.stream.read(chunks):
                     task.raise_if_cancelled()
                     sink.pwrite(offset, data)
-            sink.flush()
+            storage.settle_writes(sink)
         except (vhd.VhdError, OSError) as error:
             raise ApiError("VDI_IO_ERROR", str(error)) from error
 

@@ -122,13 +122,14 @@ class RawDisk:
             self._fd = -1
 
 
-def open_disk(path: Path, *, writable: bool = False) -> Disk:
+def open_disk(path: Path, *, writable: bool = False, write_behind: int = 0) -> Disk:
     """Open a file of an SR by its name: ``*.vhd`` with its chain, anything else as raw.
 
+    ``write_behind``: see :func:`xapikit.vhd.open_chain`.
     Raises what the VHD library raises (:class:`xapikit.vhd.VhdError`) and OSError.
     """
     if path.suffix == ".vhd":
-        return vhd.open_chain(path, writable=writable)
+        return vhd.open_chain(path, writable=writable, write_behind=write_behind)
     return RawDisk(path, writable=writable)
 
 
@@ -139,7 +140,12 @@ class SwitchableDisk:
     """
 
     def __init__(
-        self, path: Path, *, writable: bool = False, admit: Callable[[Disk, int, int], None] | None = None
+        self,
+        path: Path,
+        *,
+        writable: bool = False,
+        admit: Callable[[Disk, int, int], None] | None = None,
+        write_behind: int = 0,
     ) -> None:
         """``admit(disk, offset, length)`` may refuse a write with an OSError (a full SR). Raises as ``open_disk``."""
         self.path = path
@@ -148,7 +154,7 @@ class SwitchableDisk:
         self._turn = threading.Condition()
         self._users = 0
         self._closed = False
-        self._disk: Disk | None = open_disk(path, writable=writable)
+        self._disk: Disk | None = open_disk(path, writable=writable, write_behind=write_behind)
         self.size = self._disk.size
 
     def __enter__(self) -> SwitchableDisk:

@@ -58,7 +58,7 @@ def plug_pbd(storage: Storage, pbd: str) -> None:
         tx.update("PBD", pbd, currently_attached=True)
         if numbers is not None:
             storage.refresh_sr(tx, sr, numbers)
-    storage.collector.kick(sr)
+    storage.collector.kick(sr, thorough=True)
 
 
 def _other_attached(storage: Storage, sr: str, pbd: str) -> bool:

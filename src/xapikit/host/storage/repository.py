@@ -31,7 +31,7 @@ from xapikit.host.storage.capacity import Capacity
 from xapikit.host.storage.errors import backend_failure
 from xapikit.host.storage.intents import Intent, found
 from xapikit.host.storage.names import vhd_path
-from xapikit.host.storage.tree import BrokenDisk, Node, Tree, depth, read_node
+from xapikit.host.storage.tree import BrokenDisk, Node, NodeCache, Tree, depth, read_node
 
 LOG = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ class VhdRepository:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.capacity = Capacity(directory)
+        self._cache = NodeCache()
 
     def format(self) -> None:
         """Make the directory, as SR.create does."""
@@ -97,7 +98,7 @@ class VhdRepository:
     def tree(self) -> Tree:
         """All files. Raises SR_BACKEND_FAILURE_40 naming the first that is broken."""
         try:
-            return Tree.read(self.directory)
+            return Tree.read(self.directory, self._cache)
         except BrokenDisk as error:
             LOG.warning("the scan of %s failed: %s", self.directory, error)
             raise backend_failure(errors.SCAN_FAILED, f"uuid={error.uuid}") from error

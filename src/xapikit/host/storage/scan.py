@@ -45,7 +45,7 @@ def scan(storage: Storage, sr: str) -> None:
             with storage.store.transaction() as tx:
                 _iso_rows(tx, sr, repository, files)
                 storage.refresh_sr(tx, sr, numbers)
-    storage.collector.kick(sr)
+    storage.collector.kick(sr, thorough=True)
 
 
 def _vhd_rows(storage: Storage, tx: Transaction, sr: str, tree: Tree) -> None:

@@ -28,6 +28,7 @@ from xapikit.host.storage.datapath.manager import DataPath, DataPaths
 from xapikit.host.storage.disks import SwitchableDisk
 from xapikit.host.storage.drivers import sr_directory
 from xapikit.host.storage.errors import backend_failure
+from xapikit.host.storage.flusher import Flusher
 from xapikit.host.storage.isofiles import IsoRepository
 from xapikit.host.storage.operations import (
     LOCK_PREFIX,
@@ -64,6 +65,7 @@ class Storage:
         self.data_paths = DataPaths(pool.state / "run" / "disk", self._data_path_lost)
         self.attachments = Attachments(self.store, self.data_paths)
         self.collector = Collector(self)
+        self._flusher = Flusher()
         self._locks: dict[str, threading.RLock] = {}
         self._repositories: dict[str, Repository] = {}
         self._lock = threading.Lock()
@@ -98,7 +100,7 @@ class Storage:
             if isinstance(repository, VhdRepository):
                 with self.locked(sr):
                     repository.settle(lambda uuid: self.store.by_uuid("VDI", uuid) is not None)
-                self.collector.kick(sr)
+                self.collector.kick(sr, thorough=True)
             numbers = repository.capacity.sizes()
             with self.store.transaction() as tx:
                 self.refresh_sr(tx, sr, numbers)
@@ -128,6 +130,7 @@ class Storage:
     def stop(self, *, stop_guests: bool) -> None:
         """Stop collecting. Data paths go on with their guests unless ``stop_guests``."""
         self.collector.stop()
+        self._flusher.stop()
         if stop_guests:
             for path in self.data_paths.live():
                 self.data_paths.close(path)
@@ -295,6 +298,14 @@ class Storage:
                 self.refresh_vdi(vdi)
             self.collector.kick(sr)
 
+    def settle_writes(self, disk: SwitchableDisk) -> None:
+        """Called at the end of a transfer: with the setting ``sync`` = ``commit`` the bytes are on stable storage
+        when this returns, with ``interval`` they are on their way there, as rows are."""
+        if self.pool.settings.sync == "commit":
+            disk.flush()
+        elif self.pool.settings.sync == "interval":
+            self._flusher.kick(disk.path)
+
     def refresh_vdi(self, vdi: str) -> None:
         """Read size and utilisation from the file again, as VDI.update does."""
         row = self.store.get("VDI", vdi)
@@ -304,7 +315,7 @@ class Storage:
         else:
             stat = repository.path(row["location"]).stat()
             fields = {"virtual_size": stat.st_size, "physical_utilisation": stat.st_blocks * 512}
-        numbers = repository.capacity.sizes()
+        numbers = repository.capacity.sizes(repository.path(row["location"]))
         with self.store.transaction() as tx:
             if tx.peek("VDI", vdi) is not None:
                 tx.update("VDI", vdi, **fields)

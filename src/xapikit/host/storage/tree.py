@@ -69,6 +69,28 @@ def uuids_in(directory: Path) -> Iterator[str]:
             yield uuid
 
 
+class NodeCache:
+    """Headers that were read before, good as long as the file has not changed since."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[tuple[int, int, int], Node]] = {}
+
+    def read(self, directory: Path, uuid: str) -> Node:
+        """As ``read_node``."""
+        stat = vhd_path(directory, uuid).stat()
+        stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
+        known = self._known.get(uuid)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        node = read_node(directory, uuid)
+        self._known[uuid] = (stamp, node)
+        return node
+
+    def keep_only(self, uuids: Iterable[str]) -> None:
+        """Forget all others."""
+        self._known = {uuid: self._known[uuid] for uuid in uuids if uuid in self._known}
+
+
 class Tree:
     """Nodes by uuid, with the children of each."""
 
@@ -80,15 +102,17 @@ class Tree:
                 self.children.setdefault(node.parent, []).append(node.uuid)
 
     @classmethod
-    def read(cls, directory: Path) -> Tree:
-        """Read all files. Raises BrokenDisk for the first that is broken or lacks its parent, FileNotFoundError."""
+    def read(cls, directory: Path, cache: NodeCache) -> Tree:
+        """Read all files that changed. Raises BrokenDisk for the first that is broken or lacks its parent,
+        FileNotFoundError when there is no directory."""
         nodes = []
         for uuid in uuids_in(directory):
             try:
-                nodes.append(read_node(directory, uuid))
+                nodes.append(cache.read(directory, uuid))
             except FileNotFoundError:  # removed since it was listed
                 continue
         tree = cls(nodes)
+        cache.keep_only(tree.nodes)
         for node in tree.nodes.values():
             if node.parent is not None and node.parent not in tree.nodes:
                 raise BrokenDisk(node.uuid, f"its parent {node.parent} is missing")

@@ -58,9 +58,9 @@ def create(storage: Storage, sr: str, virtual_size: int, fields: Mapping[str, An
             location = repository.create(uuid, virtual_size)
             made = {"location": location, "virtual_size": virtual_size, "physical_utilisation": 0, "managed": True}
         try:
-            numbers = repository.capacity.sizes()
+            numbers = repository.capacity.sizes(repository.path(made["location"]))
             with storage.store.transaction() as tx:
-                ref = tx.create("VDI", {**fields, **made, "uuid": uuid, "SR": sr})
+                ref = tx.create("VDI", {**fields, **made, "uuid": uuid, "SR": sr, "metadata_of_pool": ""})
                 storage.refresh_sr(tx, sr, numbers)
         except BaseException:
             repository.path(made["location"]).unlink(missing_ok=True)
@@ -81,11 +81,10 @@ def branch(storage: Storage, vdi: str, *, snapshot: bool) -> str:
         with noted(repository.directory, intent):
             with storage.attachments.paused([vdi]):
                 branched = repository.branch(row["location"], new, base, failure=failure)
-            numbers = repository.capacity.sizes()
+            numbers = repository.capacity.sizes(*(repository.path(uuid) for uuid in (row["uuid"], new, base)))
             with store.transaction() as tx:
                 ref = _branch_rows(storage, tx, vdi, branched, snapshot)
                 storage.refresh_sr(tx, sr, numbers)
-    storage.collector.kick(sr)
     return ref
 
 
@@ -111,7 +110,7 @@ def resize(storage: Storage, vdi: str, virtual_size: int) -> None:
     repository = storage.vhd_repository(sr)
     with storage.locked(sr):
         node = repository.resize(storage.store.get("VDI", vdi)["location"], virtual_size)
-        numbers = repository.capacity.sizes()
+        numbers = repository.capacity.sizes(repository.path(node.uuid))
         with storage.store.transaction() as tx:
             storage.show_node(tx, node)
             storage.refresh_sr(tx, sr, numbers)
@@ -132,7 +131,7 @@ def destroy(storage: Storage, vdi: str) -> None:
                 gone = True
             else:
                 gone = repository.destroy(row["location"], has_children=_has_children(storage, row))
-            numbers = repository.capacity.sizes()
+            numbers = repository.capacity.sizes(repository.path(row["location"]))
             with store.transaction() as tx:
                 if gone:
                     remove_row(tx, vdi, vbds=True)
@@ -173,7 +172,7 @@ def introduce(storage: Storage, sr: str, uuid: str, location: str, fields: Mappi
         if uuid and store.by_uuid("VDI", uuid) is not None:
             raise ApiError("LOCATION_NOT_UNIQUE", sr, location)
         made = node_fields(node, fields.get("sm_config", {}))
-        numbers = repository.capacity.sizes()
+        numbers = repository.capacity.sizes(repository.path(node.uuid))
         with store.transaction() as tx:
             # the uuid is the file's name, as in every SR of this kind
             ref = tx.create("VDI", {**fields, **made, "uuid": node.uuid, "location": node.uuid, "SR": sr})

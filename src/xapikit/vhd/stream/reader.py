@@ -20,10 +20,13 @@ from uuid import UUID
 from xapikit.vhd.chain import Disk
 from xapikit.vhd.errors import Reason, VhdRejected
 from xapikit.vhd.format import DiskType
-from xapikit.vhd.rawio import Buffer, write_all
+from xapikit.vhd.rawio import Buffer, start_writeback, write_all
 from xapikit.vhd.zeros import ZEROS, is_zero
 
 from .parser import Extent, StreamParser
+
+#: so much of a file is written before its way to the disk begins
+WRITE_BEHIND = 32 << 20
 
 
 class VhdStream:
@@ -143,9 +146,15 @@ def to_file(path: Path | str, chunks: Iterable[Buffer], length: int | None = Non
         raise VhdRejected(Reason.DIFFERENCING, f"its parent {stream.parent_name!r} has the rest of the data")
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
+        first = last = 0
         for offset, data in stream:
-            if not is_zero(data):
-                write_all(fd, data, offset)
+            if is_zero(data):
+                continue
+            write_all(fd, data, offset)
+            last = offset + len(data)
+            if last - first >= WRITE_BEHIND:
+                start_writeback(fd, first, last - first)
+                first = last
         size = stream.virtual_size
         assert size is not None
         os.ftruncate(fd, size)

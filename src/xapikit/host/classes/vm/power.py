@@ -1,0 +1,215 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""The power calls of VMs (wire reference 3.4 and 3.5; recorded in observed/vm_lifecycle and vm_errors)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from xapikit.host.classes.vm import steps, transitions
+from xapikit.host.classes.vm.facts import check
+from xapikit.host.classes.vm.placement import assert_can_boot, check_configuration, choose_host
+from xapikit.host.classes.vm.suspending import resume_from_image, suspend_to_image
+from xapikit.host.context import Context
+from xapikit.host.domains.model import Domain, DomainFailed, Ended
+from xapikit.host.domains.service import refused
+from xapikit.host.errors import ApiError
+from xapikit.host.lifecycle import HALTED, PAUSED, RUNNING
+from xapikit.host.registry import implements
+from xapikit.model import NULL_REF
+
+SHUTDOWN_SECONDS: Final = 1200.0
+"""How long a guest may take for what it was asked to do."""
+
+
+# start ---------------------------------------------------------------------------------------------------------------
+
+
+@implements("VM.start")
+def start(ctx: Context, vm: str, start_paused: bool, force: bool) -> None:
+    with ctx.operation("VM", vm, "start", check=check):
+        steps.boot(ctx.pool, vm, _place(ctx, vm, None), paused=start_paused)
+
+
+@implements("VM.start_on")
+def start_on(ctx: Context, vm: str, host: str, start_paused: bool, force: bool) -> None:
+    _existing(ctx, vm, host)
+    with ctx.operation("VM", vm, "start_on", check=check):
+        steps.boot(ctx.pool, vm, _place(ctx, vm, host), paused=start_paused)
+
+
+@implements("VM.resume")
+def resume(ctx: Context, vm: str, start_paused: bool, force: bool) -> None:
+    with ctx.operation("VM", vm, "resume", check=check):
+        resume_from_image(ctx, vm, _place(ctx, vm, None), paused=start_paused)
+
+
+@implements("VM.resume_on")
+def resume_on(ctx: Context, vm: str, host: str, start_paused: bool, force: bool) -> None:
+    _existing(ctx, vm, host)
+    with ctx.operation("VM", vm, "resume_on", check=check):
+        resume_from_image(ctx, vm, _place(ctx, vm, host), paused=start_paused)
+
+
+def _existing(ctx: Context, vm: str, host: str) -> None:
+    ctx.store.get("VM", vm)
+    ctx.store.get("host", host)
+
+
+def _place(ctx: Context, vm: str, host: str | None) -> str:
+    """Choose, or check, the host and reserve its memory in the same moment."""
+    with ctx.store.transaction() as tx:
+        check_configuration(vm, tx.get("VM", vm))
+        if host is None:
+            host = choose_host(tx, vm)
+        else:
+            assert_can_boot(tx, vm, host)
+        tx.update("VM", vm, scheduled_to_be_resident_on=host)
+    return host
+
+
+# pause ---------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _ordering(ctx: Context, vm: str) -> Iterator[Domain]:
+    try:
+        yield ctx.pool.domains.get(vm)
+    except DomainFailed as error:
+        raise refused(error) from error
+
+
+@implements("VM.pause")
+def pause(ctx: Context, vm: str) -> None:
+    with ctx.operation("VM", vm, "pause", check=check):
+        with _ordering(ctx, vm) as domain:
+            domain.pause()
+        _changed(ctx, vm, PAUSED, "paused")
+
+
+@implements("VM.unpause")
+def unpause(ctx: Context, vm: str) -> None:
+    with ctx.operation("VM", vm, "unpause", check=check):
+        with _ordering(ctx, vm) as domain:
+            domain.unpause()
+        _changed(ctx, vm, RUNNING, "unpaused")
+
+
+def _changed(ctx: Context, vm: str, state: str, event: str) -> None:
+    with ctx.store.transaction() as tx:
+        tx.update("VM", vm, power_state=state)
+        transitions.announce(tx, event, vm)
+
+
+# stop and reboot -----------------------------------------------------------------------------------------------------
+
+
+@implements("VM.clean_shutdown")
+def clean_shutdown(ctx: Context, vm: str) -> None:
+    with ctx.operation("VM", vm, "clean_shutdown", check=check):
+        _ask_to_shut_down(ctx, vm, SHUTDOWN_SECONDS)
+        steps.stop(ctx.pool, vm, "shutdown")
+
+
+@implements("VM.clean_reboot")
+def clean_reboot(ctx: Context, vm: str) -> None:
+    with ctx.operation("VM", vm, "clean_reboot", check=check):
+        with _ordering(ctx, vm) as domain:
+            _await_end(ctx, vm, domain.request_reboot, SHUTDOWN_SECONDS)
+        steps.reboot(ctx.pool, vm, "rebooted cleanly")
+
+
+@implements("VM.hard_shutdown")
+def hard_shutdown(ctx: Context, vm: str) -> None:
+    with ctx.operation("VM", vm, "hard_shutdown", check=check):
+        _hard_shutdown(ctx, vm)
+
+
+@implements("VM.hard_reboot")
+def hard_reboot(ctx: Context, vm: str) -> None:
+    with ctx.operation("VM", vm, "hard_reboot", check=check):
+        steps.reboot(ctx.pool, vm, "rebooted forcibly")
+
+
+@implements("VM.shutdown")
+def shutdown(ctx: Context, vm: str) -> None:
+    """Ask the guest, within its ``shutdown_delay``; end it when it does not obey or cannot be asked."""
+    with ctx.operation("VM", vm, "shutdown", check=check):
+        row = ctx.store.get("VM", vm)
+        if row["power_state"] == RUNNING:
+            try:
+                _ask_to_shut_down(ctx, vm, float(row["shutdown_delay"] or SHUTDOWN_SECONDS))
+            except ApiError as error:
+                if error.code not in ("VM_SHUTDOWN_TIMEOUT", "VM_LACKS_FEATURE"):
+                    raise
+            else:
+                steps.stop(ctx.pool, vm, "shutdown")
+                return
+        _hard_shutdown(ctx, vm)
+
+
+def _hard_shutdown(ctx: Context, vm: str) -> None:
+    image = ctx.store.get("VM", vm)["suspend_VDI"]
+    steps.stop(ctx.pool, vm, "shutdown forcibly")
+    if image != NULL_REF:
+        ctx.pool.domains.discard_suspend_image(image)
+
+
+def _ask_to_shut_down(ctx: Context, vm: str, seconds: float) -> None:
+    with _ordering(ctx, vm) as domain:
+        _await_end(ctx, vm, domain.request_shutdown, seconds)
+
+
+def _await_end(ctx: Context, vm: str, ask: Callable[[], bool], seconds: float) -> Ended:
+    """Ask the guest and wait for its end. Raises VM_SHUTDOWN_TIMEOUT, TASK_CANCELLED (also when a hard shutdown came
+    first), VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT."""
+    with ctx.pool.domains.waiting(vm) as waiter:
+        ctx.task.on_cancel(lambda: waiter.tell(None))
+        if not ask():
+            raise ApiError("VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT", vm)
+        try:
+            ended: Ended | None = waiter.wait(seconds)
+        except TimeoutError:
+            raise ApiError("VM_SHUTDOWN_TIMEOUT", vm, f"{seconds:g}.") from None
+    if ended is None:
+        raise ApiError("TASK_CANCELLED", ctx.task.ref)
+    return ended
+
+
+# suspend -------------------------------------------------------------------------------------------------------------
+
+
+@implements("VM.suspend")
+def suspend(ctx: Context, vm: str) -> None:
+    with ctx.operation("VM", vm, "suspend", check=check):
+        suspend_to_image(ctx, vm)
+
+
+# repair --------------------------------------------------------------------------------------------------------------
+
+
+@implements("VM.power_state_reset")
+def power_state_reset(ctx: Context, vm: str) -> None:
+    """Make the record say Halted; refused where that would be a lie."""
+    row = ctx.store.get("VM", vm)
+    if row["is_control_domain"]:
+        raise ApiError("CANNOT_RESET_CONTROL_DOMAIN", vm)
+    if row["power_state"] in (RUNNING, PAUSED) and ctx.pool.domains.peek(vm) is not None:
+        host = ctx.store.peek("host", row["resident_on"])
+        metrics = ctx.store.peek("host_metrics", host["metrics"]) if host is not None else None
+        if metrics is not None and metrics["live"]:
+            raise ApiError("HOST_IS_LIVE", row["resident_on"])
+        raise ApiError("DOMAIN_EXISTS", vm)
+    if row["power_state"] != HALTED:
+        steps.stop(ctx.pool, vm)

@@ -1,0 +1,205 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""What a transition of a VM does to rows: VM, metrics, devices, consoles, messages (wire reference 3.4 and 3.5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from xapikit.host import lifecycle
+from xapikit.host.classes.message import tell
+from xapikit.host.classes.vm.overhead import memory_overhead
+from xapikit.host.domains.service import attach_rows
+from xapikit.host.store import Row, Transaction
+from xapikit.model import NULL_REF
+from xapikit.wire import DateTime
+
+if TYPE_CHECKING:
+    from xapikit.host.pool import Pool
+
+GENERIC_BIOS_STRINGS: Final = {
+    "bios-vendor": "Xen",
+    "bios-version": "",
+    "system-manufacturer": "Xen",
+    "system-product-name": "HVM domU",
+    "system-version": "",
+    "system-serial-number": "",
+    "baseboard-manufacturer": "",
+    "baseboard-product-name": "",
+    "baseboard-version": "",
+    "baseboard-serial-number": "",
+    "baseboard-asset-tag": "",
+    "baseboard-location-in-chassis": "",
+    "enclosure-asset-tag": "",
+    "hp-rombios": "",
+    "oem-1": "Xen",
+    "oem-2": "MS_VM_CERT/SHA1/bdbeb6e0a816d43fa6d3fe8aaef04c2bad9d3e3d",
+}
+"""Stored at the first start of a VM that has none."""
+BOOT_CPU_FLAGS: Final = {"vendor": "GenuineIntel", "features": ""}
+_GUEST_FEATURES: Final = (
+    "feature-shutdown", "feature-poweroff", "feature-reboot", "feature-suspend", "feature-vcpu-hotplug",
+    "feature-balloon",
+)  # fmt: skip
+
+
+def about_to_start(tx: Transaction, vm: str, host: str) -> None:
+    """What is settled before a domain is built: place, device model, BIOS strings, overhead."""
+    row = tx.get("VM", vm)
+    platform = dict(row["platform"])
+    if platform.get("device-model", "qemu-trad") == "qemu-trad":
+        uefi = row["HVM_boot_params"].get("firmware") == "uefi"
+        platform["device-model"] = "qemu-upstream-uefi" if uefi else "qemu-upstream-compat"
+    tx.update(
+        "VM",
+        vm,
+        platform=platform,
+        bios_strings=row["bios_strings"] or GENERIC_BIOS_STRINGS,
+        memory_overhead=memory_overhead(row),
+        scheduled_to_be_resident_on=host,
+    )
+
+
+def started(tx: Transaction, pool: Pool, vm: str, host: str, domid: int, *, paused: bool) -> None:
+    """A domain was built: the VM is Running or Paused, with consoles, metrics and attached devices."""
+    row = tx.get("VM", vm)
+    _forget_guest(tx, row)
+    placed(tx, pool, vm, host, domid, paused=paused)
+    tx.update(
+        "VM",
+        vm,
+        memory_target=row["memory_dynamic_max"],
+        last_boot_CPU_flags=dict(BOOT_CPU_FLAGS),
+        requires_reboot=False,
+        guest_metrics=_guest_metrics(tx, pool, row, domid),
+    )
+    now = DateTime.now()
+    platform = row["platform"]
+    metrics = {
+        "memory_actual": row["memory_dynamic_max"],
+        "VCPUs_number": row["VCPUs_at_startup"],
+        "VCPUs_utilisation": dict.fromkeys(range(row["VCPUs_at_startup"]), 0.0),
+        "start_time": now,
+        "last_updated": now,
+        "hvm": True,
+        "nomigrate": platform.get("nomigrate") == "true",
+        "nested_virt": "true" in (platform.get("nested-virt"), platform.get("exp-nested-hvm")),
+        "current_domain_type": row["domain_type"],
+    }
+    if tx.peek("VM_metrics", row["metrics"]) is None:
+        tx.update("VM", vm, metrics=tx.create("VM_metrics", metrics))
+    else:
+        tx.update("VM_metrics", row["metrics"], **metrics)
+
+
+def placed(tx: Transaction, pool: Pool, vm: str, host: str, domid: int, *, paused: bool) -> None:
+    """The VM has a domain on a host, new or from elsewhere."""
+    row = tx.get("VM", vm)
+    tx.update(
+        "VM",
+        vm,
+        power_state=lifecycle.PAUSED if paused else lifecycle.RUNNING,
+        domid=domid,
+        resident_on=host,
+        scheduled_to_be_resident_on=NULL_REF,
+    )
+    attach_rows(tx, row)
+    for console in row["consoles"]:
+        tx.delete("console", console)
+    domain = pool.domains.peek(vm)
+    base = pool.hosts[host].url() if host in pool.hosts else ""
+    for protocol in domain.consoles() if domain is not None else ():
+        uuid = tx.store.new_uuid()
+        where = f"{base}/console?uuid={uuid}"
+        tx.create("console", {"uuid": uuid, "VM": vm, "protocol": protocol, "location": where})
+
+
+def halted(tx: Transaction, vm: str) -> None:
+    """All that becoming Halted resets, in one go."""
+    reset = lifecycle.reset(lifecycle.HALTED)
+    row = tx.get("VM", vm)
+    tx.update("VM", vm, power_state=lifecycle.HALTED, current_operations={}, suspend_VDI=NULL_REF, **reset.vm)
+    for class_name, field in (("VBD", "VBDs"), ("VIF", "VIFs"), ("VGPU", "VGPUs"), ("VUSB", "VUSBs")):
+        for ref in row[field]:
+            tx.update(class_name, ref, **reset.devices)
+    if tx.peek("VM_metrics", row["metrics"]) is not None:
+        tx.update("VM_metrics", row["metrics"], last_updated=DateTime.now(), **reset.metrics)
+    for console in row["consoles"]:
+        tx.delete("console", console)
+
+
+def suspended(tx: Transaction, vm: str, image: str) -> None:
+    """The state of the guest is in a VDI; devices stay attached as far as the records say."""
+    reset = lifecycle.reset(lifecycle.SUSPENDED)
+    row = tx.get("VM", vm)
+    tx.update("VM", vm, power_state=lifecycle.SUSPENDED, suspend_VDI=image, **reset.vm)
+    tx.update("VM", vm, last_booted_record=_boot_record(row))
+    for console in row["consoles"]:
+        tx.delete("console", console)
+
+
+def announce(tx: Transaction, event: str, vm: str, **texts: str) -> None:
+    """Leave the life-cycle message of an event."""
+    row = tx.get("VM", vm)
+    told = lifecycle.message(event, row, **texts)
+    tell(tx, told.name, "VM", row["uuid"], told.body, told.priority)
+
+
+def host_text(tx: Transaction, host: str) -> str:
+    """How messages name a host."""
+    row = tx.get("host", host)
+    return f"{row['name_label']} (uuid: {row['uuid']})"
+
+
+def _boot_record(vm: Row) -> str:
+    """``last_booted_record``: opaque to clients; it only has to be there for a suspended VM."""
+    return f"('struct' ('uuid' '{vm['uuid']}') ('domid' '{vm['domid']}'))"
+
+
+def _forget_guest(tx: Transaction, vm: Row) -> None:
+    if tx.peek("VM_guest_metrics", vm["guest_metrics"]) is not None:
+        tx.delete("VM_guest_metrics", vm["guest_metrics"])
+
+
+def _guest_metrics(tx: Transaction, pool: Pool, vm: Row, domid: int) -> str:
+    """What the guest tells of itself. A timed guest has an agent that knows everything; of a real one it is only
+    known that it has a power button and that its devices can be changed."""
+    now = DateTime.now()
+    fields: dict[str, object] = {
+        "PV_drivers_up_to_date": True,
+        "PV_drivers_detected": True,
+        "can_use_hotplug_vbd": "yes",
+        "can_use_hotplug_vif": "yes",
+        "last_updated": now,
+        "live": True,
+        "other": dict.fromkeys(_GUEST_FEATURES, "1"),
+    }
+    if pool.settings.domains == "timed":
+        fields |= {
+            "PV_drivers_version": {"major": "8", "minor": "4", "micro": "0", "build": "1"},
+            "os_version": {"name": "Timed guest 1", "uname": "6.1.0", "distro": "timed", "major": "1", "minor": "0"},
+            "networks": _addresses(tx, vm, domid),
+        }
+    return tx.create("VM_guest_metrics", fields)
+
+
+def _addresses(tx: Transaction, vm: Row, domid: int) -> dict[str, str]:
+    """Addresses that a timed guest claims to have: those configured, else one per VIF from 10.0.0.0/8."""
+    networks: dict[str, str] = {}
+    for ref in vm["VIFs"]:
+        vif = tx.get("VIF", ref)
+        device = vif["device"]
+        static = [address.partition("/")[0] for address in vif["ipv4_addresses"]]
+        number = int(device) if device.isdecimal() else 0
+        address = static[0] if static else f"10.{number % 256}.{domid // 250 % 256}.{domid % 250 + 2}"
+        networks |= {f"{device}/ip": address, f"{device}/ipv4/0": address}
+    return networks

@@ -1,0 +1,360 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""``pool.domains``: builds and ends the domains of VMs, attaches what they need, finds them again.
+
+Rows of VMs are changed by :mod:`xapikit.host.classes.vm.transitions`; what follows the end of a guest is decided by
+``on_guest_end``, which the classes set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xapikit.host.domains.config import disk_config, domain_config, nic_config, vbds_to_attach
+from xapikit.host.domains.model import DiskSource, Domain, DomainConfig, DomainFailed, DomainKind, Ended
+from xapikit.host.domains.qemu import QemuKind
+from xapikit.host.domains.timed import TimedKind
+from xapikit.host.domains.timed.kind import Delays
+from xapikit.host.errors import ApiError
+from xapikit.host.positions import device_name, position_of
+
+if TYPE_CHECKING:
+    from xapikit.host.pool import Pool
+    from xapikit.host.store import Row, Transaction
+
+LOG = logging.getLogger(__name__)
+
+_MODES_READ_ONLY = "RO"
+
+
+class Waiter:
+    """Waits for the end of one guest on behalf of a call."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
+
+    def tell(self, ended: Ended | None) -> None:
+        """The guest ended; None when somebody else ended its domain, or the call is to give up."""
+        self._queue.put(ended)
+
+    def wait(self, seconds: float) -> Ended | None:
+        """The end. Raises TimeoutError after ``seconds``."""
+        try:
+            return self._queue.get(timeout=seconds)
+        except queue.Empty:
+            raise TimeoutError from None
+
+
+class Domains:
+    """All domains of one pool. A :class:`xapikit.host.pool.Part`. VMs are named by reference."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.store = pool.store
+        self.kind: DomainKind = _kind(pool)
+        self.on_guest_end: Callable[[str, Ended], None] | None = None
+        """Called with a VM whose guest ended while no call waited for it."""
+        self._lock = threading.RLock()
+        self._domains: dict[str, Domain] = {}
+        self._waiters: dict[str, list[Waiter]] = {}
+        self._early: list[tuple[Domain, Ended]] | None = []
+        running = (row["domid"] for row in self.store.all("VM").values())
+        self._domids = itertools.count(max([0, *running]) + 1)
+
+    # life --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Find guests again. A VM whose guest is gone is told of as crashed."""
+        from xapikit.host.classes.vm import ends
+
+        ends.install(self)
+        known: dict[str, str] = {}
+        configs: dict[str, DomainConfig] = {}
+        for ref, row in self.store.all("VM").items():
+            if row["power_state"] in ("Running", "Paused") and not row["is_control_domain"]:
+                known[row["uuid"]] = ref
+                configs[row["uuid"]] = domain_config(self.store, ref, row["resident_on"], row["domid"], {})
+        found = self.kind.adopt(configs, self._ended)
+        for uuid, ref in known.items():
+            domain = found.get(uuid)
+            if domain is not None:
+                self._domains[ref] = domain
+                self._settle(ref, domain)
+        with self._lock:
+            early, self._early = self._early or [], None
+        told = set()
+        for domain, ended in early:
+            told.add(domain.config.vm)
+            self._ended(domain, ended)
+        for uuid, ref in known.items():
+            if uuid not in found and uuid not in told:
+                ends.lost(self, ref)
+
+    def _settle(self, vm: str, domain: Domain) -> None:
+        """Make a guest that was found again stand still or run, as its row says."""
+        paused = self.store.get("VM", vm)["power_state"] == "Paused"
+        if paused != domain.paused:
+            with contextlib.suppress(DomainFailed):
+                domain.pause() if paused else domain.unpause()
+
+    def stop(self, *, stop_guests: bool) -> None:
+        """Let go of the guests, or end them all."""
+        if stop_guests:
+            with self._lock:
+                running = list(self._domains)
+            for vm in running:
+                self.end(vm)
+        self.kind.stop(stop_guests=stop_guests)
+
+    # power -------------------------------------------------------------------------------------------------------
+
+    def get(self, vm: str) -> Domain:
+        """The domain of a VM. Raises DomainFailed when it has none."""
+        with self._lock:
+            domain = self._domains.get(vm)
+        if domain is None:
+            raise DomainFailed(vm, "it has no domain")
+        return domain
+
+    def peek(self, vm: str) -> Domain | None:
+        with self._lock:
+            return self._domains.get(vm)
+
+    def build(self, vm: str, host: str, *, saved: Path | None = None) -> Domain:
+        """Attach the disks of a VM and build its domain on a host, standing still.
+
+        Raises what attaching raises, and what :func:`refused` makes of a failed start; everything is undone then.
+        """
+        attached: list[str] = []
+        try:
+            sources: dict[str, DiskSource] = {}
+            for vbd in vbds_to_attach(self.store, self.store.get("VM", vm)):
+                source = self._attach(vbd, host)
+                attached.append(vbd)
+                if source is not None:
+                    sources[vbd] = source
+            config = domain_config(self.store, vm, host, next(self._domids), sources)
+            domain = self.kind.start(config, paused=True, on_end=self._ended, saved=saved)
+        except BaseException as error:
+            for vbd in attached:
+                self._detach(vbd)
+            if isinstance(error, DomainFailed):
+                raise refused(error) from error
+            raise
+        with self._lock:
+            self._domains[vm] = domain
+        if not domain.is_alive():
+            self.end(vm)
+            raise refused(DomainFailed(config.vm, "it ended while it was built"))
+        return domain
+
+    def end(self, vm: str, *, keep_disks: bool = False) -> None:
+        """End the domain of a VM, if it has one, and give its disks back."""
+        with self._lock:
+            domain = self._domains.pop(vm, None)
+            waiters = self._waiters.get(vm, [])
+        if domain is not None:
+            domain.destroy()
+        for waiter in waiters:
+            waiter.tell(None)
+        if not keep_disks:
+            self.give_back(vm)
+
+    def give_back(self, vm: str) -> None:
+        """Detach all disks of a VM."""
+        row = self.store.peek("VM", vm)
+        for vbd in row["VBDs"] if row is not None else ():
+            self._detach(vbd)
+
+    @contextmanager
+    def waiting(self, vm: str) -> Iterator[Waiter]:
+        """Take the end of a guest upon oneself: it goes to the waiter instead of ``on_guest_end``."""
+        waiter = Waiter()
+        with self._lock:
+            self._waiters.setdefault(vm, []).append(waiter)
+        try:
+            yield waiter
+        finally:
+            with self._lock:
+                self._waiters[vm].remove(waiter)
+                if not self._waiters[vm]:
+                    del self._waiters[vm]
+
+    def _ended(self, domain: Domain, ended: Ended) -> None:
+        """A kind says that a guest ended by itself."""
+        with self._lock:
+            if self._early is not None:  # still starting: rows are not looked at yet
+                self._early.append((domain, ended))
+                return
+            vm = self.store.by_uuid("VM", domain.config.vm)
+            if vm is None or self._domains.get(vm) not in (domain, None):
+                return
+            self._domains.pop(vm, None)
+            waiters = list(self._waiters.get(vm, ()))
+        if waiters:
+            for waiter in waiters:
+                waiter.tell(ended)
+        elif self.on_guest_end is not None:
+            self.on_guest_end(vm, ended)
+
+    # disks -------------------------------------------------------------------------------------------------------
+
+    def _attach(self, vbd: str, host: str) -> DiskSource | None:
+        row = self.store.get("VBD", vbd)
+        if row["empty"]:
+            return None
+        serve = self.kind.name != "timed"
+        read_only = row["mode"] == _MODES_READ_ONLY
+        try:
+            use = self.pool.storage.attach(row["VDI"], read_only, host=host, holder=vbd, serve=serve)
+        except ApiError as error:
+            if error.code == "VDI_IN_USE":  # told with one parameter by a start or a plug (wire reference 3.7)
+                raise ApiError("VDI_IN_USE", row["VDI"]) from error
+            raise
+        if use.socket is not None:
+            return DiskSource("nbd", str(use.socket))
+        return DiskSource("file", str(use.file or ""))
+
+    def _detach(self, vbd: str, vdi: str = "") -> None:
+        row = self.store.peek("VBD", vbd)
+        content = vdi or (row["VDI"] if row is not None else "")
+        if self.store.peek("VDI", content) is not None:
+            try:
+                self.pool.storage.detach(content, holder=vbd)
+            except Exception:
+                LOG.exception("the disk of VBD %s was not given back", vbd)
+
+    def plug_vbd(self, vbd: str) -> None:
+        """Attach a disk to a running VM, or to dom0 (which has it as ``/dev/<VBD.device>`` on a host)."""
+        row = self.store.get("VBD", vbd)
+        vm = self.store.get("VM", row["VM"])
+        source = self._attach(vbd, vm["resident_on"])
+        if not vm["is_control_domain"]:
+            try:
+                with obeyed("VBD", vbd):
+                    self.get(row["VM"]).plug_disk(disk_config(self.store, vbd, source))
+            except BaseException:
+                self._detach(vbd)
+                raise
+        with self.store.transaction() as tx:
+            tx.update("VBD", vbd, currently_attached=True, device=_device(row))
+
+    def unplug_vbd(self, vbd: str, *, force: bool) -> None:
+        """The reverse. Raises DEVICE_DETACH_REJECTED when the guest keeps the disk."""
+        row = self.store.get("VBD", vbd)
+        if not self.store.get("VM", row["VM"])["is_control_domain"]:
+            with obeyed("VBD", vbd):
+                self.get(row["VM"]).unplug_disk(row["uuid"], force=force)
+        self._detach(vbd)
+        with self.store.transaction() as tx:
+            tx.update("VBD", vbd, currently_attached=False)
+
+    def insert_medium(self, vbd: str, vdi: str) -> None:
+        """Put a disk into the empty drive of a running VM; the row is changed by the caller."""
+        row = self.store.get("VBD", vbd)
+        host = self.store.get("VM", row["VM"])["resident_on"]
+        use = self.pool.storage.attach(vdi, True, host=host, holder=vbd, serve=self.kind.name != "timed")
+        source = DiskSource("nbd", str(use.socket)) if use.socket else DiskSource("file", str(use.file or ""))
+        try:
+            with obeyed("VBD", vbd):
+                self.get(row["VM"]).insert(row["uuid"], source)
+        except BaseException:
+            self._detach(vbd, vdi)
+            raise
+
+    def eject_medium(self, vbd: str) -> None:
+        row = self.store.get("VBD", vbd)
+        with obeyed("VBD", vbd):
+            self.get(row["VM"]).eject(row["uuid"])
+        self._detach(vbd)
+
+    # NICs, processors, memory --------------------------------------------------------------------------------------
+
+    def plug_vif(self, vif: str) -> None:
+        row = self.store.get("VIF", vif)
+        with obeyed("VIF", vif):
+            self.get(row["VM"]).plug_nic(nic_config(self.store, vif))
+
+    def unplug_vif(self, vif: str, *, force: bool) -> None:
+        row = self.store.get("VIF", vif)
+        with obeyed("VIF", vif):
+            self.get(row["VM"]).unplug_nic(row["uuid"], force=force)
+
+    def set_vcpus(self, vm: str, count: int) -> None:
+        """Change the processors of a running VM."""
+        with obeyed("VM", vm):
+            self.get(vm).set_vcpus(count)
+        with self.store.transaction() as tx:
+            tx.update("VM_metrics", tx.get("VM", vm)["metrics"], VCPUs_number=count)
+
+    def set_memory_target(self, vm: str, size: int) -> None:
+        """Set the balloon of a running VM, in bytes; it is reached when this returns."""
+        with obeyed("VM", vm):
+            self.get(vm).set_memory(size)
+        with self.store.transaction() as tx:
+            tx.update("VM", vm, memory_target=size)
+            tx.update("VM_metrics", tx.get("VM", vm)["metrics"], memory_actual=size)
+
+    def discard_suspend_image(self, vdi: str) -> None:
+        """Destroy the VDI of a suspended VM's state."""
+        from xapikit.host.storage import vdis
+
+        if self.store.peek("VDI", vdi) is not None:
+            vdis.destroy(self.pool.storage, vdi)
+
+
+def attach_rows(tx: Transaction, vm: Row) -> None:
+    """Show the devices of a VM that starts as attached, with their names."""
+    for vbd in vm["VBDs"]:
+        row = tx.get("VBD", vbd)
+        tx.update("VBD", vbd, currently_attached=True, device=_device(row))
+    for vif in vm["VIFs"]:
+        tx.update("VIF", vif, currently_attached=True)
+
+
+def _device(vbd: Row) -> str:
+    position = position_of(vbd["userdevice"])
+    if vbd["type"] == "Floppy" or position is None or position < 0:
+        return str(vbd["userdevice"])
+    return device_name(position)
+
+
+def refused(error: DomainFailed) -> ApiError:
+    """What a client is told of a domain that was not built or did not obey."""
+    return ApiError("INTERNAL_ERROR", f"xenopsd: {error}")
+
+
+@contextmanager
+def obeyed(class_name: str, ref: str) -> Iterator[None]:
+    """Turns a failed order to a domain into the error of the device, or of the VM."""
+    try:
+        yield
+    except DomainFailed as error:
+        if class_name in ("VBD", "VIF") and "keeps the device" in error.why:
+            raise ApiError("DEVICE_DETACH_TIMEOUT", class_name, ref) from error
+        raise refused(error) from error
+
+
+def _kind(pool: Pool) -> DomainKind:
+    options = pool.settings.options
+    if pool.settings.domains == "qemu":
+        run = pool.state / "run" / "qemu"
+        return QemuKind(run, pool.state / "nvram", accelerator=options.get("qemu_accelerator", "auto"))
+    return TimedKind(Delays().scaled(float(options.get("timed_delay", "1"))))

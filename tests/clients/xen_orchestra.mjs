@@ -1,0 +1,67 @@
+// Licensed under the Apache License, Version 2.0 (the "License"); you may
+// not use this file except in compliance with the License. You may obtain
+// a copy of the License at
+//
+//      http://www.apache.org/licenses/LICENSE-2.0
+//
+// Unless required by applicable law or agreed to in writing, software
+// distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+// WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+// License for the specific language governing permissions and limitations
+// under the License.
+// A session with Xen Orchestra's client library; run by node, not by pytest.
+
+import assert from 'node:assert'
+import { Readable } from 'node:stream'
+import { createClient } from 'xen-api'
+
+const [, , url, password] = process.argv
+const xapi = createClient({ url, auth: { user: 'root', password }, allowUnauthorized: true })
+await xapi.connect()
+await xapi.objectsFetched
+
+// the object cache follows what happens
+const network = await xapi.call('network.create', {
+  name_label: 'xo <&>', name_description: '', MTU: 1500, other_config: {},
+})
+await xapi.barrier(network)
+assert.equal(xapi.getObject(network).name_label, 'xo <&>')
+await xapi.getObject(network).set_name_label('renamed')
+await xapi.barrier(network)
+assert.equal(xapi.getObject(network).name_label, 'renamed')
+const records = await xapi.call('network.get_all_records')
+for (const [ref, record] of Object.entries(records)) {
+  assert.equal(xapi.getObject(ref).uuid, record.uuid)
+}
+await xapi.callAsync('network.destroy', network)
+await assert.rejects(xapi.call('network.get_record', network), { code: 'HANDLE_INVALID' })
+await assert.rejects(xapi.callAsync('VM.start', 'OpaqueRef:nope', false, false), { code: 'HANDLE_INVALID' })
+
+// disk contents in and out
+const sr = Object.values(xapi.objects.all).find(o => o.$type === 'SR' && o.type === 'ext')
+const size = 4 << 20
+const vdi = await xapi.call('VDI.create', {
+  SR: sr.$ref, name_label: 'xo', name_description: '', virtual_size: size, type: 'user', sharable: false,
+  read_only: false, other_config: {},
+})
+const content = Buffer.alloc(size, 'xen orchestra ')
+const task = await xapi.call('task.create', 'put', '')
+const source = Readable.from([content.subarray(0, 1000001), content.subarray(1000001)])
+source.length = size
+const ended = xapi.watchTask(task)
+await xapi.putResource(source, '/import_raw_vdi/', { query: { format: 'raw', vdi }, task })
+await ended
+
+async function download(format) {
+  const response = await xapi.getResource('/export_raw_vdi/', { query: { format, vdi } })
+  const chunks = []
+  for await (const chunk of response.body ?? response) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}
+assert.ok((await download('raw')).equals(content))
+const vhd = await download('vhd')
+assert.equal(vhd.subarray(-512, -504).toString(), 'conectix')
+await xapi.callAsync('VDI.destroy', vdi)
+await xapi.disconnect()
+console.log('done')
+process.exit(0)
