@@ -47,8 +47,6 @@ def plug_pbd(storage: Storage, pbd: str) -> None:
                 repository.format()
             else:
                 raise backend_failure(errors.SR_UNAVAILABLE, f"no such directory {repository.directory}")
-        with storage.locked(sr):
-            repository.settle(lambda uuid: store.by_uuid("VDI", uuid) is not None)
     elif isinstance(repository, IsoRepository) and not repository.directory.is_dir():
         if row["device_config"].get("legacy_mode") == "true":
             raise backend_failure(errors.INVALID_LOCAL_PATH)
@@ -58,6 +56,8 @@ def plug_pbd(storage: Storage, pbd: str) -> None:
         tx.update("PBD", pbd, currently_attached=True)
         if numbers is not None:
             storage.refresh_sr(tx, sr, numbers)
+    if isinstance(repository, VhdRepository):
+        storage.settle(sr, repository)
     storage.collector.kick(sr, thorough=True)
 
 

@@ -41,6 +41,7 @@ from xapikit.host.storage.operations import (
 )
 from xapikit.host.storage.repository import VhdRepository
 from xapikit.host.storage.rows import node_fields
+from xapikit.host.storage.scan import scan
 from xapikit.host.storage.tree import Node
 from xapikit.host.store import Transaction
 from xapikit.vhd import VhdError
@@ -98,8 +99,7 @@ class Storage:
         try:
             repository.format()
             if isinstance(repository, VhdRepository):
-                with self.locked(sr):
-                    repository.settle(lambda uuid: self.store.by_uuid("VDI", uuid) is not None)
+                self.settle(sr, repository)
                 self.collector.kick(sr, thorough=True)
             numbers = repository.capacity.sizes()
             with self.store.transaction() as tx:
@@ -107,6 +107,12 @@ class Storage:
         except Exception:
             # one SR that cannot be put right must not keep the pool from starting: its calls will say why
             LOG.exception("the SR in %s is not in order", repository.directory)
+
+    def settle(self, sr: str, repository: VhdRepository) -> None:
+        """Finish or undo what a killed server had under way in an SR; rows follow by a scan."""
+        with self.locked(sr):
+            if repository.settle(lambda uuid: self.store.by_uuid("VDI", uuid) is not None):
+                scan(self, sr)
 
     def _restore_locks(self) -> None:
         """Locks are those of the disks in use now: by a data path, or by a VBD of a guest without a machine."""

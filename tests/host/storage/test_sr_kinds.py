@@ -1,0 +1,177 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""SRs of every kind: where their files are, what a host says to bad ones, what a restart of the toolstack leaves."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xapi_caller import Caller
+from xapikit import vhd
+from xapikit.host import EmbeddedHost
+from xapikit.host.errors import ApiError
+from xapikit.host.storage.drivers import drivers, sr_directory
+from xapikit.host.storage.errors import backend_failure
+
+MIB = 1 << 20
+
+
+def create_sr(call: Caller, host: str, kind: str, config: dict[str, str], *, shared: bool = False) -> str:
+    sr: str = call("SR.create", host, config, 0, "sr", "", kind, "user", shared, {})
+    return sr
+
+
+def create_vdi(call: Caller, sr: str) -> str:
+    record = {"SR": sr, "virtual_size": 4 * MIB, "type": "user", "sharable": False, "read_only": False}
+    vdi: str = call("VDI.create", {**record, "other_config": {}})
+    return vdi
+
+
+def test_an_nfs_sr_is_a_directory_of_its_uuid_on_the_export(xapi_pool: EmbeddedHost) -> None:
+    call = Caller(xapi_pool.urls[0], password=xapi_pool.password)
+    config = {"server": "filer.example", "serverpath": "/export/vms"}
+    sr = create_sr(call, xapi_pool.hosts[0].ref, "nfs", config, shared=True)
+    assert len(call("SR.get_PBDs", sr)) == 2 and len(call("SR.get_live_hosts", sr)) == 2
+    vdi = create_vdi(call, sr)
+    uuid, vdi_uuid = call("SR.get_uuid", sr), call("VDI.get_uuid", vdi)
+    path = xapi_pool.settings.state / "shares" / "filer.example" / "export" / "vms" / uuid / f"{vdi_uuid}.vhd"
+    assert vhd.info(path).virtual_size == 4 * MIB
+    # what is there is found by a probe, forgotten, introduced again, and its disks with it
+    assert uuid in call("SR.probe", xapi_pool.hosts[0].ref, config, "nfs", {})
+    for pbd in call("SR.get_PBDs", sr):
+        call("PBD.unplug", pbd)
+    call("SR.forget", sr)
+    assert call.error("VDI.get_uuid", vdi)[0] == "HANDLE_INVALID"
+    again = call("SR.introduce", uuid, "again", "", "nfs", "user", True, {})
+    pbd = call("PBD.create", {"SR": again, "host": xapi_pool.hosts[1].ref, "device_config": config})
+    call("PBD.plug", pbd)
+    call("SR.scan", again)
+    assert [call("VDI.get_uuid", ref) for ref in call("SR.get_VDIs", again)] == [vdi_uuid]
+
+
+def test_two_pools_with_one_share_root_see_each_others_disks(xapi_factory: Any, tmp_path: Path) -> None:
+    config = {"server": "filer", "serverpath": "/vms"}
+    one, two = (xapi_factory(options={"share_root": str(tmp_path)}) for _ in range(2))
+    first, second = (Caller(xapi.urls[0], password=xapi.password) for xapi in (one, two))
+    sr = create_sr(first, one.hosts[0].ref, "nfs", config, shared=True)
+    uuid = first("VDI.get_uuid", create_vdi(first, sr))
+    other = second("SR.introduce", first("SR.get_uuid", sr), "same", "", "nfs", "user", True, {})
+    second("PBD.plug", second("PBD.create", {"SR": other, "host": two.hosts[0].ref, "device_config": config}))
+    second("SR.scan", other)
+    assert second("VDI.get_by_uuid", uuid)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "error"),
+    [
+        ("ext", {}, "SR_BACKEND_FAILURE_90"),
+        ("nfs", {}, "SR_BACKEND_FAILURE_102"),
+        ("nfs", {"server": "a"}, "SR_BACKEND_FAILURE_101"),
+        ("nfs", {"server": "a", "serverpath": "/../../etc"}, "SR_BACKEND_FAILURE_73"),
+        ("nfs", {"server": "..", "serverpath": "/x"}, "SR_BACKEND_FAILURE_73"),
+        ("nfs", {"server": "a", "serverpath": "/x\u0000y"}, "SR_BACKEND_FAILURE_73"),
+        ("smb", {"server": "//a/../../../etc"}, "SR_BACKEND_FAILURE_73"),
+        ("iso", {}, "SR_BACKEND_FAILURE_94"),
+        ("iso", {"location": "/etc", "legacy_mode": "true"}, "SR_BACKEND_FAILURE_226"),
+        ("iso", {"location": "relative", "legacy_mode": "true"}, "SR_BACKEND_FAILURE_226"),
+        ("file", {"location": "/"}, "SR_BACKEND_FAILURE_226"),
+    ],
+)
+def test_a_device_config_never_leads_out_of_the_state_directory(
+    xapi_host: EmbeddedHost, kind: str, config: dict[str, str], error: str
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        sr_directory(drivers()[kind], "12345678-0000-4000-8000-000000000001", config, xapi_host.settings)
+    assert caught.value.code == error
+
+
+def test_a_failed_creation_leaves_no_rows(xapi_host: EmbeddedHost, call: Caller) -> None:
+    before = (len(call("SR.get_all")), len(call("PBD.get_all")))
+    missing = {"location": str(xapi_host.settings.state / "nowhere"), "legacy_mode": "true"}
+    for kind, config in (("nfs", {}), ("iso", missing)):
+        error = call.error("SR.create", xapi_host.hosts[0].ref, config, 0, "n", "", kind, "user", False, {})
+        assert error[0].startswith("SR_BACKEND_FAILURE_")
+    assert (len(call("SR.get_all")), len(call("PBD.get_all"))) == before
+
+
+def test_the_operators_directories_may_be_opened(xapi_factory: Any, tmp_path: Path) -> None:
+    (tmp_path / "isos").mkdir()
+    (tmp_path / "isos" / "a.iso").write_bytes(b"x" * 2048)
+    xapi = xapi_factory(options={"storage_directories": str(tmp_path / "isos")})
+    call = Caller(xapi.urls[0], password=xapi.password)
+    config = {"location": str(tmp_path / "isos"), "legacy_mode": "true"}
+    sr = call("SR.create", xapi.hosts[0].ref, config, 0, "isos", "", "iso", "iso", False, {})
+    assert [call("VDI.get_name_label", ref) for ref in call("SR.get_VDIs", sr)] == ["a.iso"]
+
+
+def test_a_destroyed_sr_takes_its_directory_with_it(xapi_host: EmbeddedHost, call: Caller) -> None:
+    sr = create_sr(call, xapi_host.hosts[0].ref, "ext", {"device": "/dev/sdb"})
+    directory = xapi_host.settings.state / "sr" / call("SR.get_uuid", sr)
+    vdi = create_vdi(call, sr)
+    assert directory.is_dir()
+    (pbd,) = call("SR.get_PBDs", sr)
+    call("PBD.unplug", pbd)
+    assert call.error("VDI.snapshot", vdi) == ["SR_HAS_NO_PBDS", sr]
+    assert call.error("SR.destroy", sr) == ["SR_NOT_EMPTY"]
+    call("PBD.plug", pbd)
+    call("VDI.destroy", vdi)
+    call("PBD.unplug", pbd)
+    call("SR.destroy", sr)
+    assert not directory.exists()
+
+
+def test_a_directory_that_went_away_is_said_so(xapi_host: EmbeddedHost, call: Caller) -> None:
+    sr = create_sr(call, xapi_host.hosts[0].ref, "ext", {"device": "/dev/sdb"})
+    (xapi_host.settings.state / "sr" / call("SR.get_uuid", sr)).rmdir()
+    assert call.error("SR.scan", sr)[0] == backend_failure(47).code
+
+
+def test_disks_stay_attached_over_a_restart_of_the_toolstack(xapi_factory: Any, tmp_path: Path) -> None:
+    xapi = xapi_factory(state=tmp_path / "s")
+    call = Caller(xapi.urls[0], password=xapi.password)
+    vdi = create_vdi(call, xapi.pool.row["default_SR"])
+    use = xapi.pool.storage.attach(vdi, False, holder="vbd")
+    line = ["qemu-io", "-f", "raw", "-c", "write -P 3 0 1M", use.nbd_uri]
+    subprocess.run(line, check=True, timeout=30, capture_output=True)
+    xapi.restart()
+    call = Caller(xapi.urls[0], password=xapi.password)
+    again = xapi.pool.storage.attached(vdi, holder="vbd")
+    assert again is not None and again.socket == use.socket
+    line = ["qemu-io", "-f", "raw", "-c", "read -P 3 0 1M", again.nbd_uri]
+    said = subprocess.run(line, check=True, timeout=30, capture_output=True, text=True).stdout
+    assert "failed" not in said
+    assert call.error("VDI.destroy", vdi) == ["VDI_IN_USE", vdi, "destroy"]
+    snapshot = call("VDI.snapshot", vdi)
+    xapi.pool.storage.detach(vdi, holder="vbd")
+    call("VDI.destroy", snapshot)
+    call("VDI.destroy", vdi)
+    assert not list((tmp_path / "s" / "run" / "disk").iterdir())
+
+
+def test_a_broken_disk_does_not_keep_the_pool_from_starting(xapi_factory: Any, tmp_path: Path) -> None:
+    xapi = xapi_factory(state=tmp_path / "s", password="secret")
+    call = Caller(xapi.urls[0], password="secret")
+    sr = xapi.pool.row["default_SR"]
+    vdi = create_vdi(call, sr)
+    path = xapi.pool.storage.path_of(vdi)
+    path.write_bytes(path.read_bytes()[:700])
+    xapi.restart()
+    call = Caller(xapi.urls[0], password="secret")
+    assert call.error("SR.scan", sr)[0] == "SR_BACKEND_FAILURE_40"
+    assert call.error("VDI.snapshot", vdi)[0] == "SR_BACKEND_FAILURE_65"
+    with pytest.raises(ApiError) as caught:
+        xapi.pool.storage.attach(vdi, False, holder="vbd")
+    assert caught.value.code == "SR_BACKEND_FAILURE_46"
+    call("VDI.destroy", vdi)
+    call("SR.scan", sr)
