@@ -133,15 +133,15 @@ class Replayer:
     def prepare(self, group: str) -> None:
         """What was there before the first step of a file, left by files recorded earlier."""
         if group == "events":
-            self.symbols["ref_1"] = self._made("VM_appliance.create", {"name_label": "earlier"})
+            self.symbols["ref_1"] = self._prepared("VM_appliance.create", {"name_label": "earlier"})
         elif group == "pool":
-            blob = self._made("pool.create_new_blob", self.symbols["pool"], "b", "text/plain", False)
+            blob = self._prepared("pool.create_new_blob", self.symbols["pool"], "b", "text/plain", False)
             self.symbols["ref_1"] = blob
-            self._made("VM.create", {**self._minimal, "name_label": "x"})
+            self._prepared("VM.create", {**self._minimal, "name_label": "x"})
         elif group == "database":
-            self.symbols["ref_1"] = self._made("task.create", "earlier", "")
+            self.symbols["ref_1"] = self._prepared("task.create", "earlier", "")
 
-    def _made(self, method: str, *params: Any) -> Any:
+    def _prepared(self, method: str, *params: Any) -> Any:
         return self.call(method, [self._fill(param) for param in params], session=self.session)["value"]
 
     # running -----------------------------------------------------------------------------------------------------

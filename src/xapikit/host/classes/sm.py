@@ -31,7 +31,7 @@ def storage_repositories(tx: Transaction, fresh: Fresh) -> None:
         _iso(tx, fresh, host)
         _drives(tx, host)
     _tools(tx, fresh)
-    tx.update("pool", fresh.pool, default_SR=fresh.hosts[0].local_sr)
+    tx.update("pool", fresh.pool, default_SR=fresh.hosts[0].local_sr, suspend_image_SR=fresh.hosts[0].local_sr)
 
 
 def _local(tx: Transaction, host: FreshHost) -> str:
