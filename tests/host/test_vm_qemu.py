@@ -21,9 +21,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from test_vm_power import RECORD, disk, messages, plugged, read_until
 
 from bootsector import DISK_BYTES, boot_disk
+from host.test_vm_power import RECORD, disk, messages, plugged, read_until
 from xapi_caller import Caller
 from xapikit.host import EmbeddedHost
 from xapikit.host.domains.qemu import accel

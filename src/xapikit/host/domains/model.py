@@ -191,8 +191,9 @@ class Domain(Protocol):
         """Set the balloon target in bytes."""
         ...
 
-    def save(self, path: Path) -> None:
-        """Write the state of the guest into a file and end the domain; ``on_end`` is not called."""
+    def save(self, path: Path, *, keep: bool = False) -> None:
+        """Write the state of the guest into a file. The domain ends (``on_end`` is not called), or with ``keep``
+        goes on standing still."""
         ...
 
 

@@ -42,7 +42,7 @@ def suspend_to_image(ctx: Context, vm: str) -> None:
     file = steps.image_file(pool, vm)
     try:
         pool.domains.get(vm).save(file)
-        _write(ctx, image, file, host)
+        write_image(ctx, image, file, host)
     except BaseException as error:
         file.unlink(missing_ok=True)
         vdis.discard(pool.storage, image)
@@ -88,7 +88,8 @@ def resume_from_image(ctx: Context, vm: str, host: str, *, paused: bool) -> None
     pool.domains.discard_suspend_image(image)
 
 
-def _write(ctx: Context, image: str, file: Path, host: str) -> None:
+def write_image(ctx: Context, image: str, file: Path, host: str) -> None:
+    """Copy what a domain saved into its VDI. Raises SR_BACKEND_FAILURE_44 when it does not fit."""
     size = file.stat().st_size
     with ctx.pool.storage.opened(image, read_only=False, holder=f"suspend:{image}", host=host) as disk:
         if size + _HEAD > disk.size:

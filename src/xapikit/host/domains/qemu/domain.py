@@ -142,7 +142,7 @@ class QemuDomain:
     def is_alive(self) -> bool:
         return not self._ended.is_set() and self.process.alive()
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, keep: bool = False) -> None:
         """Write the state of the guest into a file, through a socket of ours: QEMU gets no file names, no shells."""
         self._do("migrate-set-capabilities", {"capabilities": [{"capability": "events", "state": True}]})
         gate = self.files.qmp.with_suffix(".m")
@@ -163,7 +163,10 @@ class QemuDomain:
             finally:
                 gate.unlink(missing_ok=True)
         self._await_migration("its state was not saved")
-        self.destroy()
+        if keep:
+            self._set_paused(True)
+        else:
+            self.destroy()
 
     def restore(self, path: Path) -> None:
         """Feed a new process, started to take it, the state that ``save`` wrote."""

@@ -147,10 +147,12 @@ class TimedDomain:
     def is_alive(self) -> bool:
         return self._alive
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, keep: bool = False) -> None:
         self._kind.wait(self._kind.delays.save)
         path.write_text(json.dumps({"timed": self.config.vm, "text": self._console().history().decode("latin-1")}))
-        self.destroy()
+        self.paused = True
+        if not keep:
+            self.destroy()
 
     def _ask(self, end: End) -> bool:
         if self.config.platform.get("timed_ignores_requests") == "true":
