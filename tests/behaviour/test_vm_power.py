@@ -14,7 +14,7 @@
 import pytest
 
 from behaviour.conftest import Caller, Maker
-from xapikit.client import NULL_REF, XapiClient
+from xapikit.client import NULL_REF, XapiClient, errors
 
 pytestmark = pytest.mark.usefixtures("runs_vms")
 
@@ -90,6 +90,23 @@ def test_a_running_vm_has_consoles_and_a_halted_one_has_none(xapi: Caller, make:
     assert all("/console?" in console["location"] for console in consoles)
     xapi("VM.hard_shutdown", vm)
     assert xapi("VM.get_consoles", vm) == []
+
+
+def test_a_graphical_console_speaks_rfb_after_connect(xapi: Caller, make: Maker, client: XapiClient) -> None:
+    vm = make.vm()
+    host = next(iter(client.cache.records("pool").values()))["master"]
+    xapi("VM.start_on", vm, host, False, False)
+    records = [xapi("console.get_record", ref) for ref in xapi("VM.get_consoles", vm)]
+    location = next(record["location"] for record in records if record["protocol"] == "rfb")
+    with client.open_console(location) as connected:
+        connected.settimeout(10)
+        greeting = b""
+        while len(greeting) < 12 and (piece := connected.recv(12 - len(greeting))):
+            greeting += piece
+    assert greeting.startswith(b"RFB 003.") and greeting.endswith(b"\n")
+    xapi("VM.hard_shutdown", vm)
+    with pytest.raises(errors.ConsoleRefused):
+        client.open_console(location)
 
 
 def test_a_blocked_operation_is_refused_with_its_reason(xapi: Caller, make: Maker) -> None:
