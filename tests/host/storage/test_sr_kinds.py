@@ -11,9 +11,13 @@
 # under the License.
 """SRs of every kind: where their files are, what a host says to bad ones, what a restart of the toolstack leaves."""
 
+import http.client
+import json
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -175,3 +179,38 @@ def test_a_broken_disk_does_not_keep_the_pool_from_starting(xapi_factory: Any, t
     assert caught.value.code == "SR_BACKEND_FAILURE_46"
     call("VDI.destroy", vdi)
     call("SR.scan", sr)
+
+
+def test_srs_are_made_full_and_slow_over_http(xapi_host: EmbeddedHost, call: Caller) -> None:
+    uuid = call("SR.get_uuid", xapi_host.pool.row["default_SR"])
+
+    def control(method: str, body: Any = None) -> Any:
+        connection = http.client.HTTPConnection(urlsplit(xapi_host.urls[0]).netloc, timeout=30)
+        try:
+            path = f"/_embedded/storage?session_id={call.session}"
+            connection.request(method, path, None if body is None else json.dumps(body))
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
+    assert uuid in [one["sr"] for one in control("GET")]
+    answer = control("POST", {"sr": uuid, "limit_bytes": MIB, "bytes_per_second": 4 * MIB})
+    assert answer["limit_bytes"] == MIB and answer["bytes_per_second"] == 4 * MIB and answer["physical_size"] == MIB
+    record = {"SR": call("SR.get_by_uuid", uuid), "virtual_size": MIB, "type": "user", "sharable": False}
+    error = call.error("VDI.create", {**record, "read_only": False, "other_config": {}})
+    assert error[0] == "SR_BACKEND_FAILURE_44"
+    control("POST", {"sr": uuid, "limit_bytes": None})
+    vdi = create_vdi(call, record["SR"])
+    started = time.monotonic()
+    storage = xapi_host.pool.storage
+    with storage.opened(vdi, read_only=False, holder="test", host=xapi_host.hosts[0].ref) as disk:
+        disk.pwrite(0, b"x" * MIB)
+    assert time.monotonic() - started > 0.2, "1 MiB at 4 MiB/s"
+    for wrong in ({"sr": "nope"}, [], {"sr": uuid, "limit_bytes": "1"}, {"sr": uuid, "bytes_per_second": 0}, {"x": 1}):
+        assert "error" in control("POST", wrong)
+
+
+def test_the_library_is_scanned_in_the_background(xapi_host: EmbeddedHost, call: Caller) -> None:
+    (xapi_host.settings.state / "iso" / "host1" / "new.iso").write_bytes(b"x" * 2048)
+    xapi_host.pool.storage.auto_scan.scan_all()
+    assert call("VDI.get_by_name_label", "new.iso")

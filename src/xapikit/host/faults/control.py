@@ -18,6 +18,8 @@ Authenticated by ``session_id`` or Basic, superusers alone. JSON in, JSON out::
     GET    /_embedded/faults          the rules with how often each matched and fired
     POST   /_embedded/faults          add a rule: {"kind": "error", "method": "VM.start", "error": ["SR_FULL"]}
     DELETE /_embedded/faults          remove all rules; /_embedded/faults/NAME removes one
+    GET    /_embedded/storage         SRs with their directories, limits and sizes
+    POST   /_embedded/storage         full or slow: {"sr": UUID, "limit_bytes": N, "bytes_per_second": N}, null lifts it
     POST   /_embedded/restart         restart the toolstack: sessions and tasks vanish, guests go on
 """
 
@@ -34,6 +36,8 @@ from xapikit.host.faults.rules import Rule
 from xapikit.host.server.http import HttpConnection, HttpError, HttpRequest, bad_request, not_supported, unauthorised
 from xapikit.host.server.router import basic_credentials
 from xapikit.host.server.sessions import Sessions
+from xapikit.host.storage.control import change, describe
+from xapikit.host.storage.service import Storage
 
 MAX_BODY_BYTES = 1 << 20
 
@@ -42,12 +46,18 @@ class Control:
     """Serves the paths under ``/_embedded``."""
 
     def __init__(
-        self, faults: Faults, sessions: Sessions, connections: Callable[[], int], restart: Callable[[], None]
+        self,
+        faults: Faults,
+        sessions: Sessions,
+        connections: Callable[[], int],
+        restart: Callable[[], None],
+        storage: Storage,
     ) -> None:
         self._faults = faults
         self._sessions = sessions
         self._connections = connections
         self._restart = restart
+        self._storage = storage
 
     def __call__(self, request: HttpRequest, connection: HttpConnection) -> bool:
         self._authenticate(request)
@@ -103,6 +113,13 @@ class Control:
                     return "200 OK", self._faults.remove(name).describe()
                 except KeyError:
                     return "404 Not Found", {"error": f"no rule named {name!r}"}
+            case "GET", ["storage"]:
+                return "200 OK", describe(self._storage)
+            case "POST", ["storage"]:
+                try:
+                    return "200 OK", change(self._storage, json.loads(body))
+                except (ValueError, RecursionError) as error:
+                    return "400 Bad Request", {"error": str(error)}
             case "POST", ["restart"]:
                 return "202 Accepted", {}  # it happens after the answer
             case (("GET" | "POST" | "DELETE"), _):

@@ -29,5 +29,5 @@ def serve_pool(
     pool: Pool, faults: Faults, listener: Listener, restart: Callable[[], None]
 ) -> Callable[[HttpRequest, HttpConnection, str], bool]:
     """The function that answers a request addressed to a host of the pool."""
-    control = Control(faults, pool.sessions, lambda: listener.connections, restart)
+    control = Control(faults, pool.sessions, lambda: listener.connections, restart, pool.storage)
     return Router(pool, Rpc(pool, Dispatcher(pool), faults), faults, control).serve

@@ -180,7 +180,7 @@ class Attachments:
     def open(self, use: Attachment, path: Path, capacity: Capacity) -> SwitchableDisk:
         """Open the disk of a use inside the server, as dom0 has it for a transfer. Raises VhdError, OSError."""
         use.disk = SwitchableDisk(
-            path, writable=not use.read_only, admit=capacity.admit, write_behind=_TRANSFER_WRITE_BEHIND
+            path, writable=not use.read_only, limits=capacity, write_behind=_TRANSFER_WRITE_BEHIND
         )
         return use.disk
 

@@ -11,18 +11,22 @@
 # under the License.
 """How much room an SR has: the file system's, or a limit set below it, so that "SR full" can be had on request.
 
-The limit stands in a file of the SR directory, because data-path processes obey it too.
+The limit stands in a file of the SR directory, because data-path processes obey it too; so does a speed, for slow
+disks on request.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import threading
+import time
 from pathlib import Path
 
 from xapikit.host.storage.disks import Disk
 
 LIMIT_FILE = ".limit"
+SPEED_FILE = ".speed"
 _GRANULARITY = 1 << 30
 
 
@@ -49,42 +53,84 @@ def used_bytes(directory: Path) -> int:
     return sum(sizes_of(directory).values())
 
 
+class Setting:
+    """A number in a file of an SR directory that every process of the SR sees change."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp: tuple[int, int] | None = None
+        self._value: int | None = None
+
+    @property
+    def value(self) -> int | None:
+        """None when it is not set."""
+        try:
+            stat = self._path.stat()
+        except FileNotFoundError:
+            self._stamp = self._value = None
+            return None
+        stamp = (stat.st_mtime_ns, stat.st_ino)
+        if stamp != self._stamp:
+            self._value = int(self._path.read_text())
+            self._stamp = stamp
+        return self._value
+
+    def set(self, value: int | None) -> None:
+        """Raises ValueError for a negative number."""
+        if value is None:
+            self._path.unlink(missing_ok=True)
+            return
+        if value < 0:
+            raise ValueError(f"{value} is negative")
+        temporary = self._path.with_name(f"{self._path.name}.new")
+        temporary.write_text(str(value))
+        temporary.replace(self._path)
+
+
 class Capacity:
-    """The room of one SR directory."""
+    """The room of one SR directory, and how fast it is."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._limit = Setting(directory / LIMIT_FILE)
+        self._speed = Setting(directory / SPEED_FILE)
         self._left = 0
+        self._last_limit: int | None = None
         self._used: dict[str, int] | None = None
-        self._limit_stamp: tuple[int, int] | None = None
-        self._limit: int | None = None
+        self._idle = threading.Event()
+        self._lock = threading.Lock()
+        self._free_at = 0.0
 
     @property
     def limit(self) -> int | None:
         """Bytes that the SR may take, None for all of the file system."""
-        try:
-            stat = (self._directory / LIMIT_FILE).stat()
-        except FileNotFoundError:
-            self._limit_stamp = self._limit = None
-            return None
-        stamp = (stat.st_mtime_ns, stat.st_ino)
-        if stamp != self._limit_stamp:
-            self._limit = int((self._directory / LIMIT_FILE).read_text())
-            self._limit_stamp = stamp
-            self._left = 0
-        return self._limit
+        return self._limit.value
 
     def set_limit(self, limit: int | None) -> None:
         """Limit the SR to that many bytes (or lift it), for this process and for the data paths of its disks."""
-        path = self._directory / LIMIT_FILE
-        if limit is None:
-            path.unlink(missing_ok=True)
+        self._limit.set(limit)
+
+    @property
+    def speed(self) -> int | None:
+        """Bytes per second that disks of the SR are read and written with; None for as fast as it goes."""
+        return self._speed.value
+
+    def set_speed(self, speed: int | None) -> None:
+        """Make the SR slow (or not), for this process and for the data paths of its disks, each by itself."""
+        if speed == 0:
+            raise ValueError("a speed of 0 bytes per second")
+        self._speed.set(speed)
+
+    def pace(self, length: int) -> None:
+        """Called before a read or write of ``length`` bytes: takes as long as a disk of that speed would."""
+        speed = self.speed
+        if speed is None:
             return
-        if limit < 0:
-            raise ValueError(f"a limit of {limit} bytes")
-        temporary = path.with_name(f"{LIMIT_FILE}.new")
-        temporary.write_text(str(limit))
-        temporary.replace(path)
+        with self._lock:
+            now = time.monotonic()
+            self._free_at = max(now, self._free_at) + length / speed
+            delay = self._free_at - now
+        self._idle.wait(delay)  # an event that nobody sets: a wait of that length
 
     def sizes(self, *changed: Path) -> tuple[int, int]:
         """(size, used) in bytes. Only the files ``changed`` are looked at again when some are given.
@@ -123,8 +169,11 @@ class Capacity:
         What is written over costs nothing; the sum over all files is only made when the budget from the last time
         is used up.
         """
-        if self.limit is None:
+        limit = self.limit
+        if limit is None:
             return
+        if limit != self._last_limit:
+            self._last_limit, self._left = limit, 0
         self._left -= length
         if self._left >= 0:
             return

@@ -20,7 +20,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -48,6 +48,18 @@ class Disk(Protocol):
     def extents(self, offset: int = 0, length: int | None = None) -> Iterator[tuple[int, int]]: ...
 
     def close(self) -> None: ...
+
+
+class Limits(Protocol):
+    """What an SR imposes on its disks."""
+
+    def admit(self, disk: Disk, offset: int, length: int) -> None:
+        """Raises OSError when a write does not fit."""
+        ...
+
+    def pace(self, length: int) -> None:
+        """Takes the time that a slow disk takes for so many bytes."""
+        ...
 
 
 class RawDisk:
@@ -144,13 +156,13 @@ class SwitchableDisk:
         path: Path,
         *,
         writable: bool = False,
-        admit: Callable[[Disk, int, int], None] | None = None,
+        limits: Limits | None = None,
         write_behind: int = 0,
     ) -> None:
-        """``admit(disk, offset, length)`` may refuse a write with an OSError (a full SR). Raises as ``open_disk``."""
+        """``limits`` are those of the SR. Raises as ``open_disk``."""
         self.path = path
         self.writable = writable
-        self._admit = admit
+        self._limits = limits
         self._turn = threading.Condition()
         self._users = 0
         self._closed = False
@@ -183,6 +195,8 @@ class SwitchableDisk:
     def pread_into(self, offset: int, buffer: bytearray | memoryview) -> None:
         disk = self._enter()
         try:
+            if self._limits is not None:
+                self._limits.pace(len(buffer))
             disk.pread_into(offset, buffer)
         finally:
             self._leave()
@@ -190,8 +204,9 @@ class SwitchableDisk:
     def pwrite(self, offset: int, data: Buffer) -> None:
         disk = self._enter()
         try:
-            if self._admit is not None:
-                self._admit(disk, offset, len(data))
+            if self._limits is not None:
+                self._limits.admit(disk, offset, len(data))
+                self._limits.pace(len(data))
             disk.pwrite(offset, data)
         finally:
             self._leave()

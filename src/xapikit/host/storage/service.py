@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from xapikit.host.errors import ApiError
 from xapikit.host.storage import errors
 from xapikit.host.storage.attachments import Attachment, Attachments
+from xapikit.host.storage.autoscan import AutoScan
 from xapikit.host.storage.collector import Collector
 from xapikit.host.storage.datapath.manager import DataPath, DataPaths
 from xapikit.host.storage.disks import SwitchableDisk
@@ -67,6 +68,7 @@ class Storage:
         self.attachments = Attachments(self.store, self.data_paths)
         self.collector = Collector(self)
         self._flusher = Flusher()
+        self.auto_scan = AutoScan(self)
         self._locks: dict[str, threading.RLock] = {}
         self._repositories: dict[str, Repository] = {}
         self._lock = threading.Lock()
@@ -91,6 +93,7 @@ class Storage:
         for ref, row in self.store.all("SR").items():
             if has_plugged_pbd(self.store, row):
                 self._prepare(ref)
+        self.auto_scan.start()
 
     def _prepare(self, sr: str) -> None:
         repository = self.repository(sr)
@@ -135,6 +138,7 @@ class Storage:
 
     def stop(self, *, stop_guests: bool) -> None:
         """Stop collecting. Data paths go on with their guests unless ``stop_guests``."""
+        self.auto_scan.stop()
         self.collector.stop()
         self._flusher.stop()
         if stop_guests:
@@ -213,6 +217,10 @@ class Storage:
         numbers = repository.capacity.sizes()
         with self.store.transaction() as tx:
             self.refresh_sr(tx, sr, numbers)
+
+    def set_speed(self, sr: str, bytes_per_second: int | None) -> None:
+        """Make the disks of an SR slow, to see how a client takes it; None is as fast as it goes."""
+        self.plugged(sr).capacity.set_speed(bytes_per_second)
 
     def refresh_sr(self, tx: Transaction, sr: str, numbers: tuple[int, int]) -> None:
         """Bring sizes of an SR up to date; ``numbers`` are ``capacity.sizes()``, taken before the transaction."""

@@ -48,8 +48,7 @@ class Server:
         self, disk: Path, nbd: Path, control: Path, *, read_only: bool, owner: ProcessIdentity | None = None
     ) -> None:
         """Open the disk, then make the sockets. Raises VhdError and OSError."""
-        capacity = Capacity(disk.absolute().parent)
-        self._disk = SwitchableDisk(disk.absolute(), writable=not read_only, admit=capacity.admit)
+        self._disk = SwitchableDisk(disk.absolute(), writable=not read_only, limits=Capacity(disk.absolute().parent))
         self._read_only = read_only
         self._nbd_path, self._control_path = nbd, control
         self._nbd = _listen(nbd)
