@@ -58,6 +58,12 @@ class TaskHandle:
             with self._store.transaction() as tx:
                 tx.update("task", self.ref, progress=float(fraction))
 
+    def forbid_cancel(self) -> None:
+        """Announce that this call runs to its end whatever is asked of it."""
+        if self._store.peek("task", self.ref) is not None:
+            with self._store.transaction() as tx:
+                tx.update("task", self.ref, allowed_operations=[])
+
     def raise_if_cancelled(self) -> None:
         """Raises ApiError TASK_CANCELLED when cancellation was requested."""
         if self.cancelled.is_set():

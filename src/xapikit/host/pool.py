@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xapikit.host.context import Operations
+from xapikit.host.dom0.programs import Programs
 from xapikit.host.events import Events
 from xapikit.host.server.sessions import Account, Sessions
 from xapikit.host.server.tasks import Tasks
@@ -93,7 +94,8 @@ class Pool:
         """By host reference."""
         self.storage: Any = None
         self.domains: Any = None
-        self._parts: list[Part] = []
+        self.programs = Programs(settings.state)
+        self._parts: list[Part] = [self.programs]
         self._ref = ""
         self.on_restart: Callable[[], None] | None = None
         self.restart_wanted = False

@@ -258,12 +258,6 @@ def get_uncooperative_resident_vms(ctx: Context, host: str) -> list[str]:
     return []
 
 
-@implements("host.has_extension")
-def has_extension(ctx: Context, host: str, name: str) -> bool:
-    ctx.store.get("host", host)
-    return False
-
-
 @implements("host.dmesg")
 def dmesg(ctx: Context, host: str) -> str:
     ctx.store.get("host", host)
@@ -375,14 +369,6 @@ def disable_external_auth(ctx: Context, host: str, config: dict[str, str], force
 def install_server_certificate(ctx: Context, host: str, certificate: str, private_key: str, chain: str) -> None:
     ctx.store.get("host", host)
     raise ApiError("SERVER_CERTIFICATE_KEY_INVALID")
-
-
-@implements("host.call_plugin")
-def call_plugin(ctx: Context, host: str, plugin: str, fn: str, args: dict[str, str]) -> str:
-    """No plug-in is installed on this host: each one is missing (wire reference 7.3)."""
-    if ctx.store.peek("host", host) is None:
-        raise ApiError("HOST_OFFLINE", host)
-    raise ApiError("XENAPI_MISSING_PLUGIN", plugin)
 
 
 def coordinator_of(store: Store) -> str:

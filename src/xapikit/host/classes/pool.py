@@ -85,12 +85,6 @@ def designate_new_master(ctx: Context, host: str) -> None:
     ctx.pool.restart_toolstack()
 
 
-@implements("pool.has_extension")
-def has_extension(ctx: Context, pool: str, name: str) -> bool:
-    ctx.store.get("pool", pool)
-    return False
-
-
 @implements("pool.is_slave")
 def is_slave(ctx: Context, host: str) -> bool:
     """Whether the host that serves the call is a member: the argument is ignored, as on a host."""
