@@ -16,9 +16,9 @@ without any of that: ``qemu-img convert -O vpc`` and ``cp``, both with fsync, in
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from bench.compute import compute, image_meta, request_context
 from bench.fig_vhd_stream import timed_convert, timed_copy
 from bench.glance import ServedImage, served_image
 from bench.measure import in_turns, sample_image, scratch, seconds, sync_file
@@ -37,14 +37,14 @@ def run(wanted: list[str]) -> Iterator[Figure]:
         scratch() as directory,
         served_pool(directory=directory) as pool,
         served_image(sample_image(directory / "image.raw")) as glance,
-        importing(pool, glance, "https") as by_https,
-        importing(pool, glance, "http") as by_http,
+        compute(pool, directory, scheme="https", glance_url=glance.url) as by_https,
+        compute(pool, directory, scheme="http", glance_url=glance.url) as by_http,
     ):
         raw, target = directory / "image.raw", directory / "target"
         times = in_turns(
             {
-                "https": by_https,
-                "http": by_http,
+                "https": importing(by_https, pool, glance),
+                "http": importing(by_http, pool, glance),
                 _QEMU: lambda: timed_convert(raw, "raw", target, "vpc"),
                 _COPY: lambda: timed_copy(raw, target),
             }
@@ -57,44 +57,26 @@ def run(wanted: list[str]) -> Iterator[Figure]:
                 )  # fmt: skip
 
 
-@contextmanager
-def importing(pool: ServedPool, glance: ServedImage, scheme: str) -> Iterator[Callable[[], float]]:
+def importing(driver: Any, pool: ServedPool, glance: ServedImage) -> Callable[[], float]:
     """A function that imports the image once more and answers the seconds that took, the last fsync included."""
-    import nova.conf
-    from nova.context import RequestContext
-
-    from nova_xapi.hosts.connection import CACHED_CLASSES
-    from nova_xapi.image.cache import ImageCache
     from nova_xapi.image.description import describe_meta
-    from nova_xapi.storage import vdi
+    from nova_xapi.ops.calls import remove_vdi
 
-    nova.conf.CONF.set_override("api_servers", [glance.url], "glance")
-    context = RequestContext(user_id="user", project_id="project", auth_token="none", is_admin=False)  # noqa: S106
-    meta = _image_meta(context, glance.image_id)
-    image = describe_meta(meta)
-    with pool.client(scheme, f"nova-xapi-bench:{scheme}", CACHED_CLASSES) as client:
-        client.cache.start(60)
-        default_sr = next(iter(client.cache.records("pool").values()))["default_SR"]
-        cache = ImageCache(client, f"bench-{scheme}", "1")
+    meta = image_meta(glance.image_id)
+    image, context, conn = describe_meta(meta), request_context(), driver.service.conn
+    sr = next(iter(conn.cache.records("pool").values()))["default_SR"]
 
-        def once() -> float:
-            def work() -> None:
-                base = cache.provide(context, meta, default_sr, 0)
-                found.append(base.ref)
-                sync_file(next(pool.state.rglob(f"{base.uuid}.vhd")))
+    def once() -> float:
+        def work() -> None:
+            base = driver.service.images.provide(context, meta, sr, 0)
+            found.append(base.ref)
+            sync_file(next(pool.state.rglob(f"{base.uuid}.vhd")))
 
-            found: list[str] = []
-            # the last base copy may have been the other client's
-            client.cache.wait_for(lambda _: cache.find(image, default_sr) is None, 60)
-            spent = seconds(work)
-            vdi.discard(client, found[0])
-            return spent
+        found: list[str] = []
+        # the last base copy may have been the other driver's
+        conn.wait(lambda _: driver.service.images.find(image, sr) is None)
+        spent = seconds(work)
+        remove_vdi(conn, found[0])
+        return spent
 
-        yield once
-
-
-def _image_meta(context: Any, image_id: str) -> Any:
-    from nova.image import glance
-    from nova.objects.image_meta import ImageMeta
-
-    return ImageMeta.from_dict(glance.API().get(context, image_id))
+    return once

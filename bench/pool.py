@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -122,3 +123,15 @@ def served_pool(hosts: int = 1, *, directory: Path | None = None) -> Iterator[Se
             except subprocess.TimeoutExpired:
                 server.kill()
             shutil.rmtree(made, ignore_errors=True)
+
+
+def quiet(pool: ServedPool, seconds_quiet: float = 1.0) -> None:
+    """Wait until no call has come for a while: what the driver does behind an operation is part of it."""
+    last = pool.total()
+    for _ in range(60):
+        time.sleep(seconds_quiet)
+        now = pool.total()
+        if now == last:
+            return
+        last = now
+    raise RuntimeError("the driver goes on calling")
