@@ -69,12 +69,12 @@ class Servers:
         # a server's VM does not change, except when it is made anew; so this is a memory, checked each time
         if ref and record and record["other_config"].get(INSTANCE) == instance and self.is_mine(record):
             return ref, record
-        found = next(iter(self.of(instance)), None)
-        if found is None:
-            self._known.pop(instance, None)
-        else:
-            self._known[instance] = found[0]
-        return found
+        # one look at all of them answers for all: Nova asks for each in turn
+        found: dict[str, tuple[str, Record]] = {}
+        for one in self.all():
+            found.setdefault(one[1]["other_config"][INSTANCE], one)
+        self._known = {uuid: one[0] for uuid, one in found.items()}
+        return found.get(instance)
 
     def get(self, instance: str) -> tuple[str, Record]:
         """The VM of a server by its uuid. Raises InstanceNotFound."""
