@@ -80,7 +80,7 @@ def disks_of(ctx: Context, vm: Row) -> dict[str, str]:
 @implements("VM.clone")
 def clone(ctx: Context, vm: str, name: str) -> str:
     with ctx.operation("VM", vm, "clone", check=check):
-        return _copy(ctx, vm, name, None)
+        return copy_vm(ctx, vm, name, None)
 
 
 @implements("VM.copy")
@@ -90,11 +90,11 @@ def copy(ctx: Context, vm: str, name: str, sr: str) -> str:
     if target is not None and target["content_type"] == "iso":
         raise ApiError("OPERATION_NOT_ALLOWED", "Cannot copy a VM's disks to an ISO SR")
     with ctx.operation("VM", vm, "copy", check=check):
-        return _copy(ctx, vm, name, sr if target is not None else "")
+        return copy_vm(ctx, vm, name, sr if target is not None else "")
 
 
-def _copy(ctx: Context, vm: str, name: str, sr: str | None) -> str:
-    """``sr`` None: fast clones; empty: full copies on each disk's own SR; else full copies there."""
+def copy_vm(ctx: Context, vm: str, name: str, sr: str | None) -> str:
+    """A copied VM. ``sr`` None: fast clones; empty: full copies on each disk's own SR; else full copies there."""
     source = ctx.store.get("VM", vm)
     suspended = source["power_state"] == SUSPENDED and not source["is_a_snapshot"]
     with new_disks(ctx) as made:

@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from xapikit.host.classes.host import free_memory
 from xapikit.host.classes.vm.overhead import memory_overhead
 from xapikit.host.context import Context
@@ -41,8 +43,11 @@ def check_configuration(vm: str, row: Row) -> None:
             raise ApiError("VCPU_MAX_NOT_CORES_PER_SOCKET_MULTIPLE", row["VCPUs_max"], cores)
 
 
-def assert_can_boot(view: View, vm: str, host: str) -> None:
-    """Raises the reason against a host, the first in the order of a host's own checks."""
+def assert_can_boot(view: View, vm: str, host: str, *, moved: Collection[str] = ()) -> None:
+    """Raises the reason against a host, the first in the order of a host's own checks.
+
+    ``moved`` are VDIs that the host need not see: they move to an SR of its own.
+    """
     row = view.get("VM", vm)
     _check_limits(row)
     where = view.peek("host", host)
@@ -57,7 +62,7 @@ def assert_can_boot(view: View, vm: str, host: str) -> None:
         raise ApiError(
             "VM_HOST_INCOMPATIBLE_VIRTUAL_HARDWARE_PLATFORM_VERSION", host, known, vm, row["hardware_platform_version"]
         )
-    for sr in required_srs(view, row):
+    for sr in required_srs(view, row, moved):
         if not sees_sr(view, host, sr):
             raise ApiError("VM_REQUIRES_SR", vm, sr)
     for network in required_networks(view, row):
@@ -96,10 +101,10 @@ def _check_room(view: View, vm: str, row: Row, host: str, where: Row) -> None:
         raise ApiError("HOST_NOT_ENOUGH_PCPUS", row["VCPUs_max"], cpus)
 
 
-def required_srs(view: View, vm: Row) -> list[str]:
-    """SRs of the disks of a VM, and of its suspend image."""
+def required_srs(view: View, vm: Row, moved: Collection[str] = ()) -> list[str]:
+    """SRs of the disks of a VM, and of its suspend image, without those in ``moved``."""
     vdis = [view.get("VBD", vbd)["VDI"] for vbd in vm["VBDs"] if not view.get("VBD", vbd)["empty"]]
-    rows = [view.peek("VDI", vdi) for vdi in (*vdis, vm["suspend_VDI"])]
+    rows = [view.peek("VDI", vdi) for vdi in (*vdis, vm["suspend_VDI"]) if vdi not in moved]
     return list(dict.fromkeys(row["SR"] for row in rows if row is not None))
 
 
