@@ -98,7 +98,8 @@ class Load:
             connection.getresponse().read()
             while self.caller("task.get_status", task) == "pending":
                 self.caller("event.from", [f"task/{task}"], "", 0.1)
-            assert self.caller("task.get_status", task) == "success"
+            if self.caller("task.get_status", task) != "success":
+                raise CallFailed(self.caller("task.get_error_info", task))
             self.caller("task.destroy", task)
         finally:
             connection.close()
