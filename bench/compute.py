@@ -89,19 +89,19 @@ def spawn(driver: Any, meta: Any, ports: int = 1) -> Any:
     return made
 
 
-class InsideCalls:
-    """How long at least one call of a client was under way; waiting for events is not a call.
+class Inside:
+    """How long at least one of some methods of an object was under way, whatever the number of threads.
 
-    It wraps the entry points of one client object, which costs some microseconds per call.
+    It wraps the methods of that one object, which costs some microseconds per call.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, target: Any, *names: str) -> None:
         self._lock = threading.Lock()
         self._under_way = 0
         self._since = 0.0
         self.seconds = 0.0
-        for name in ("call", "run", "import_vdi", "import_extents"):
-            setattr(client, name, self._timed(getattr(client, name)))
+        for name in names:
+            setattr(target, name, self._timed(getattr(target, name)))
 
     def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*arguments: Any, **options: Any) -> Any:
