@@ -32,8 +32,6 @@ BIOS_KEYS: Final = (
 """What a client may set; the others are the host's."""
 LONGEST_BIOS_STRING: Final = 512
 BIOS_ORDER: Final = "BIOS order"
-_AGENT_PLUGIN: Final = "guest-agent-operation"
-_AGENT_FUNCTIONS: Final = ("request-rdp-on", "request-rdp-off", "run-script")
 
 
 # kind of guest -------------------------------------------------------------------------------------------------------
@@ -160,27 +158,6 @@ def send(ctx: Context, vm: str, text: str) -> None:
     name = ctx.method.partition(".")[2]
     with ctx.operation("VM", vm, name, check=check):
         raise ApiError("NOT_IMPLEMENTED", name)
-
-
-@implements("VM.call_plugin")
-def call_plugin(ctx: Context, vm: str, plugin: str, fn: str, args: dict[str, str]) -> str:
-    """Of the plug-ins only the guest agent's exists; its functions need an agent that no guest here has."""
-    with ctx.operation("VM", vm, "call_plugin", check=check):
-        if plugin != _AGENT_PLUGIN:
-            raise ApiError("XENAPI_MISSING_PLUGIN", plugin)
-        if fn not in _AGENT_FUNCTIONS:
-            text = f'The requested fn "{fn}" could not be found in plugin "{plugin}".'
-            raise ApiError("XENAPI_PLUGIN_FAILURE", "failed to find fn", text, text)
-        raise ApiError("VM_LACKS_FEATURE", vm)
-
-
-@implements("VM.call_host_plugin")
-def call_host_plugin(ctx: Context, vm: str, plugin: str, fn: str, args: dict[str, str]) -> str:
-    row = ctx.store.get("VM", vm)
-    if row["power_state"] != RUNNING:
-        # this call alone writes states with a capital (wire reference 3.1)
-        raise ApiError("VM_BAD_POWER_STATE", vm, RUNNING, row["power_state"])
-    raise ApiError("XENAPI_MISSING_PLUGIN", plugin)
 
 
 @implements("VM.sysprep")
