@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,6 +23,7 @@ from nova_xapi.console.relay import Relay
 from nova_xapi.errors import HostRefused
 from nova_xapi.events import PowerEvents
 from nova_xapi.hosts.connection import HostConnection
+from nova_xapi.image import handlers
 from nova_xapi.image.cache import ImageCache
 from nova_xapi.marks import INSTANCE
 from nova_xapi.network import integration
@@ -61,7 +61,7 @@ class ComputeService:
             self.servers.find,
             address=settings.console_relay_address,
             port=settings.console_relay_port,
-            secret=secrets.token_bytes(32),
+            secret_file=settings.console_log_directory / "relay-secret",
         )
         self._started: list[Callable[[], None]] = []
 
@@ -96,10 +96,7 @@ class ComputeService:
         _, storage = sr.choose(self.conn)
         LOG.info("disks go to SR %s (%s, %s)", storage["name_label"], storage["uuid"], storage["type"])
         integration.provide(self.conn)
-        handler = self.settings.image_handler
-        if handler != "vdi_remote_stream":
-            LOG.warning("[xenserver] image_handler = %s needs plug-ins on the host, which this release does not look "
-                        "for; images go through vdi_remote_stream", handler)  # fmt: skip
+        handlers.choose(self.conn.client, self.conn.host_ref, self.settings.image_handler)
 
     def _start_consoles(self) -> None:
         try:

@@ -26,6 +26,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from oslo_log import log as logging
@@ -36,6 +37,7 @@ from xapikit.client.errors import ClientError
 from . import rfb
 from .finder import ALIVE, FindVm, console_of
 from .pump import abort, keep_alive, pump
+from .secret import load_or_create
 
 LOG = logging.getLogger(__name__)
 
@@ -71,15 +73,17 @@ class _Session:
 class Relay:
     """Listens from `start` to `stop`. The event cache of ``client`` must hold VM and console."""
 
-    def __init__(self, client: XapiClient, find_vm: FindVm, *, address: str, port: int = 0, secret: bytes) -> None:
-        """``address``: where the proxy reaches this service. ``port`` 0: any. ``secret``: at least 16 random bytes."""
-        if len(secret) < 16:
-            raise ValueError("a secret of the relay has at least 16 bytes")
+    def __init__(self, client: XapiClient, find_vm: FindVm, *, address: str, port: int = 0, secret_file: Path) -> None:
+        """``address``: where the proxy reaches this service. ``port`` 0: any. ``secret_file``: made when it is absent.
+
+        With a fixed port tokens that Nova gave out before a restart of the service open consoles after it, too.
+        """
         self._client = client
         self._find_vm = find_vm
         self._address = address
         self._wanted_port = port
-        self._secret = secret
+        self._secret_file = secret_file
+        self._secret = b""
         self._listener: socket.socket | None = None
         self._guard = threading.Lock()
         self._sessions: set[_Session] = set()
@@ -87,7 +91,8 @@ class Relay:
         self._unsubscribe: Callable[[], None] = _nothing
 
     def start(self) -> None:
-        """Raises OSError when the address is not this machine's or the port is taken."""
+        """Raises OSError when the address is not this machine's, the port is taken, or the secret cannot be kept."""
+        self._secret = load_or_create(self._secret_file)
         family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
         self._listener = socket.create_server((self._address, self._wanted_port), family=family, backlog=64)
         self._unsubscribe = self._client.cache.subscribe(self._on_change)
