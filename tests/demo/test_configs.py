@@ -68,6 +68,13 @@ def test_a_compute_service_has_its_own_host_directory_and_url(state: State) -> N
     assert one["xenserver"]["an_option"] == "its value"
 
 
+def test_compute_services_are_given_no_database(state: State) -> None:
+    configs.write_control_plane(state)
+    files = (state.etc / "nova/nova.conf", configs.write_compute(state, 1, "https://127.0.0.1:23006", {}))
+    assert not any("mysql" in path.read_text() for path in files)
+    assert "mysql" in (state.etc / "nova/nova-database.conf").read_text()
+
+
 def test_a_name_without_a_value_is_a_mistake() -> None:
     with pytest.raises(KeyError):
         configs.render("nova.conf", {})

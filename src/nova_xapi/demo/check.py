@@ -49,27 +49,8 @@ class Result:
 def check(state: State, progress: Progress, screenshots: Path, timeout: float) -> list[Result]:
     """All checks, servers side by side. `timeout` (s) is for each thing to show up; a guest may still be booting."""
     nonce = cloud.nonce_of_run(state)
-    checks: list[tuple[str, Callable[[], str]]] = [("services run", lambda: services_run(state))]
-    for number, name in enumerate(cloud.SERVERS, start=1):
-        host = compute_host(number)
 
-        def on_host(name: str = name, host: str = host) -> str:
-            return active_on(state, name, host)
-
-        def proof(name: str = name) -> str:
-            return console_log(state, name, nonce, timeout)
-
-        def picture(name: str = name) -> str:
-            return console_picture(state, name, screenshots.with_name(f"{screenshots.name}-{name}.png"), timeout)
-
-        checks += [
-            (f"{name} is active on {host}", on_host),
-            (f"{name} prints nonce, host name and MAC on its serial console", proof),
-            (f"{name} shows a picture through the console proxy", picture),
-        ]
-
-    def run(one: tuple[str, Callable[[], str]]) -> Result:
-        name, probe = one
+    def run(name: str, probe: Callable[[], str]) -> Result:
         progress.start(name, name)
         try:
             detail = probe()
@@ -83,8 +64,27 @@ def check(state: State, progress: Progress, screenshots: Path, timeout: float) -
         progress.done(name)
         return Result(name, True, detail)
 
-    with ThreadPoolExecutor(len(checks)) as pool:
-        return list(pool.map(run, checks))
+    def server(number: int, name: str) -> list[Result]:
+        """The picture comes last: by then the guest has something to show."""
+        host = compute_host(number)
+        path = screenshots.with_name(f"{screenshots.name}-{name}.png")
+        return [
+            run(f"{name} is active on {host}", lambda: active_on(state, name, host)),
+            run(
+                f"{name} prints nonce, host name and MAC on its serial console",
+                lambda: console_log(state, name, nonce, timeout),
+            ),
+            run(
+                f"{name} shows a picture through the console proxy",
+                lambda: console_picture(state, name, path, timeout),
+            ),
+        ]
+
+    results = [run("services run", lambda: services_run(state))]
+    with ThreadPoolExecutor(len(cloud.SERVERS)) as pool:
+        for of_server in pool.map(server, range(1, len(cloud.SERVERS) + 1), cloud.SERVERS):
+            results += of_server
+    return results
 
 
 def services_run(state: State) -> str:
@@ -99,7 +99,7 @@ def services_run(state: State) -> str:
 def active_on(state: State, name: str, host: str) -> str:
     connection = connect(state)
     server = connection.compute.find_server(name, ignore_missing=False, details=True)
-    if server.status != "ACTIVE" or server.power_state != 1:
+    if server.status != "ACTIVE" or server.power_state != cloud.RUNNING:
         raise DemoError(f"status {server.status}, power state {server.power_state} (wanted ACTIVE and 1)")
     if server.compute_host != host:
         raise DemoError(f"it is on {server.compute_host}")

@@ -39,6 +39,8 @@ SERVERS = tuple(f"demo{number}" for number in range(1, HOSTS + 1))
 RAM, VCPUS, DISK = 256, 1, 1
 SUBNET = "10.77.0.0/24"
 BUILD_TIMEOUT = 300.0
+# Nova's number for a power state
+RUNNING = 1
 
 # Runs in the guest: what it prints can be printed by nobody who has not read the config drive and run it.
 USER_DATA = """\
@@ -172,9 +174,6 @@ def ensure_servers(state: State, note: Note, stop: Event) -> None:
             server = None
         if server is None:
             create_server(connection, name, compute_host(number), nonce)
-        elif server.status == "SHUTOFF":
-            note(f"starting {name}")
-            connection.compute.start_server(server)
     pending = list(SERVERS)
 
     def all_active() -> bool:
@@ -185,8 +184,11 @@ def ensure_servers(state: State, note: Note, stop: Event) -> None:
                     f"server {name} failed: {(server.fault or {}).get('message', 'Nova gives no reason')}",
                     "more in: nova-xapi demo logs nova-compute1, nova-compute2, nova-scheduler",
                 )
-            if server.status == "ACTIVE" and server.power_state == 1:
+            if server.status == "ACTIVE" and server.power_state == RUNNING:
                 pending.remove(name)
+            elif server.status == "SHUTOFF" and server.task_state is None:
+                # Nova found its guest halted after the pool was killed, which takes it a moment
+                connection.compute.start_server(server)
             else:
                 note(f"{name}: {(server.task_state or server.status).lower()}")
         return not pending

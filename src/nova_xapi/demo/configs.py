@@ -27,6 +27,7 @@ CONTROL_PLANE = {
     "glance-api.conf": "glance/glance-api.conf",
     "neutron.conf": "neutron/neutron.conf",
     "nova.conf": "nova/nova.conf",
+    "nova-database.conf": "nova/nova-database.conf",
 }
 
 

@@ -186,4 +186,4 @@ def sync_nova(services: Services, note: Note) -> None:
 
 
 def nova_manage(services: Services) -> list[str]:
-    return [services.program("nova-manage"), "--config-file", str(services.state.etc / "nova/nova.conf")]
+    return [services.program("nova-manage"), *services.nova_files("nova.conf", "nova-database.conf")]

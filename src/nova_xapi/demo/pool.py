@@ -54,7 +54,7 @@ def service(services: Services) -> Service:
         "qemu",
         # what each host has to offer, whatever this machine has: guests are small
         "--memory",
-        "4",
+        "8",
         "--cpus",
         "4",
         # `demo down` leaves no guest running

@@ -214,14 +214,18 @@ class Services:
 
     def nova_api(self) -> Service:
         # the first of the files is the description of the pipelines
-        names = f"{sys.prefix}/etc/nova/api-paste.ini;nova.conf"
+        names = f"{sys.prefix}/etc/nova/api-paste.ini;nova.conf;nova-database.conf"
         env = {"OS_NOVA_CONFIG_DIR": str(self.state.etc / "nova"), "OS_NOVA_CONFIG_FILES": names}
         return self.api("nova-api", "Nova API", "nova.wsgi.osapi_compute", 8, env)
 
     def nova(self, name: str, title: str, *extra: str, port: str | None = None) -> Service:
-        argv = [self.program(name), "--config-file", str(self.state.etc / "nova/nova.conf"), *extra]
+        argv = [self.program(name), *self.nova_files("nova.conf", "nova-database.conf"), *extra]
         ready = (lambda number: lambda: accepts(number))(self.state.ports[port]) if port else lambda: True
         return Service(name, title, argv, port=port, ready=ready)
+
+    def nova_files(self, *names: str) -> list[str]:
+        """Arguments that name configuration files of Nova."""
+        return [part for name in names for part in ("--config-file", str(self.state.etc / "nova" / name))]
 
     def conductor(self) -> Service:
         return self.nova("nova-conductor", "Nova conductor")
@@ -236,8 +240,7 @@ class Services:
 
     def compute(self, number: int) -> Service:
         host = compute_host(number)
-        files = [self.state.etc / "nova" / name for name in ("nova.conf", f"{host}.conf")]
-        argv = [self.program("nova-compute"), *(part for file in files for part in ("--config-file", str(file)))]
+        argv = [self.program("nova-compute"), *self.nova_files("nova.conf", f"{host}.conf")]
         return Service(f"nova-{host}", f"Nova compute, host {number}", argv)
 
     def program(self, name: str) -> str:
