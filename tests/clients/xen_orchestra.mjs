@@ -62,6 +62,29 @@ assert.ok((await download('raw')).equals(content))
 const vhd = await download('vhd')
 assert.equal(vhd.subarray(-512, -504).toString(), 'conectix')
 await xapi.callAsync('VDI.destroy', vdi)
+
+// a VM from a template, watched through its life
+const template = Object.values(xapi.objects.all).find(
+  o => o.$type === 'VM' && o.is_a_template && o.name_label === 'Other install media'
+)
+const vm = await xapi.callAsync('VM.clone', template.$ref, 'xo vm')
+await xapi.callAsync('VM.provision', vm)
+await xapi.call('VM.set_memory_limits', vm, ...Array(4).fill(256 << 20))
+for (const [method, args, state] of [
+  ['VM.start', [false, false], 'Running'],
+  ['VM.pause', [], 'Paused'],
+  ['VM.unpause', [], 'Running'],
+  ['VM.hard_shutdown', [], 'Halted'],
+]) {
+  await xapi.callAsync(method, vm, ...args)
+  await xapi.barrier(vm)
+  assert.equal(xapi.getObject(vm).power_state, state)
+  assert.equal(xapi.getObject(vm).resident_on !== 'OpaqueRef:NULL', state !== 'Halted')
+}
+const snapshot = await xapi.callAsync('VM.snapshot', vm, 'xo snapshot')
+await xapi.barrier(snapshot)
+assert.deepEqual(xapi.getObject(vm).snapshots, [snapshot])
+for (const ref of [snapshot, vm]) await xapi.callAsync('VM.destroy', ref)
 await xapi.disconnect()
 console.log('done')
 process.exit(0)

@@ -35,6 +35,7 @@ ImageFormat = Literal["raw", "vhd", "tar", "qcow2"]
 
 CALL_TIMEOUT: Final = 120.0
 PATIENCE: Final = 60.0
+TASK_TIMEOUT: Final = 3600.0
 CONNECTIONS: Final = 8
 CACHE_CLASSES: Final = ("pool", "host", "VM")
 
@@ -155,7 +156,7 @@ class XapiClient:
         """
         return self._tasks.start(method, params, Deadline(self._call_timeout), cleanup)
 
-    def run(self, method: str, *params: Any, timeout: float | None = None) -> Any:
+    def run(self, method: str, *params: Any, timeout: float = TASK_TIMEOUT) -> Any:
         """:meth:`start` and wait for the result, which raises as ``TaskFuture.result`` does."""
         return self.start(method, *params).result(timeout)
 
