@@ -138,6 +138,10 @@ class Replayer:
             blob = self._prepared("pool.create_new_blob", self.symbols["pool"], "b", "text/plain", False)
             self.symbols["ref_1"] = blob
             self._prepared("VM.create", {**self._minimal, "name_label": "x"})
+        elif group == "rrd":
+            self.symbols["start"] = int(time.time()) - 30
+            vm = self._prepared("VM.create", {**self._minimal, "name_label": "earlier"})
+            self._prepared("VM.start_on", vm, self.symbols["host1"], False, False)
         elif group == "database":
             self.symbols["ref_1"] = self._prepared("task.create", "earlier", "")
 
@@ -313,6 +317,8 @@ class Replayer:
     def _fill(self, value: Any) -> Any:
         """A value with its symbols replaced; unknown ones become something plausible."""
         if isinstance(value, str):
+            if value.startswith("<minimal record> with "):
+                return self._fill(self._minimal | json.loads(value.removeprefix("<minimal record> with ")))
             minimal = MINIMAL.fullmatch(value)
             if minimal:
                 return self._fill(self._minimal | _members(minimal[1]))

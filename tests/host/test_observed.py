@@ -22,7 +22,7 @@ from reference import reference_directory
 from xapikit.host import EmbeddedHost
 
 # the groups whose calls are in classes of this directory's part; storage and networks have tests of their own
-GROUPS = ("login", "database", "events", "tasks", "pool", "misc")
+GROUPS = ("login", "database", "events", "tasks", "pool", "misc", "rrd")
 DEVIATIONS = json.loads((Path(__file__).parent / "observed_deviations.json").read_text())
 
 

@@ -128,6 +128,7 @@ class EmbeddedHost:
     def start(self) -> EmbeddedHost:
         """Load or make the pool, find its guests again, and serve it."""
         with self._lock:
+            self.faults.start_waiting()
             try:
                 self._start()
             except BaseException:

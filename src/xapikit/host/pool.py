@@ -25,6 +25,7 @@ from xapikit.host.events import Events
 from xapikit.host.server.sessions import Account, Sessions
 from xapikit.host.server.tasks import Tasks
 from xapikit.host.settings import HostSettings
+from xapikit.host.statistics.sampler import Statistics
 from xapikit.host.store import Row, Store
 
 if TYPE_CHECKING:  # loading the library behind it takes longer than starting a pool
@@ -95,7 +96,8 @@ class Pool:
         self.storage: Any = None
         self.domains: Any = None
         self.programs = Programs(settings.state)
-        self._parts: list[Part] = [self.programs]
+        self.statistics = Statistics(self)
+        self._parts: list[Part] = [self.programs, self.statistics]
         self._ref = ""
         self.on_restart: Callable[[], None] | None = None
         self.restart_wanted = False

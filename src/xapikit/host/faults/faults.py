@@ -91,6 +91,10 @@ class Faults:
         """Let delayed calls go on at once (the server stops)."""
         self._waiting.end()
 
+    def start_waiting(self) -> None:
+        """Let rules delay calls (again)."""
+        self._waiting = Interruptible()
+
     def _received_one(self, method: str, arguments: Sequence[Any], host: str) -> Verdict:
         verdict = Verdict(wait=self._waiting.wait)
         restart = False

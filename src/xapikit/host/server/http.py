@@ -187,8 +187,8 @@ class HttpConnection:
             if len(self._buffer) > MAX_HEAD_BYTES:
                 raise _too_large()
             fresh = not self._buffer
-            self.socket.settimeout(IDLE_SECONDS if fresh and not self._first else READ_SECONDS)
             try:
+                self.socket.settimeout(IDLE_SECONDS if fresh and not self._first else READ_SECONDS)
                 data = self.socket.recv(CHUNK_BYTES)
             except TimeoutError:
                 if fresh and not self._first:
@@ -219,8 +219,8 @@ class HttpConnection:
             data = bytes(self._buffer[:size])
             del self._buffer[: len(data)]
             return data
-        self.socket.settimeout(TRANSFER_SECONDS)
         try:
+            self.socket.settimeout(TRANSFER_SECONDS)
             return self.socket.recv(size)
         except OSError as error:
             raise ConnectionClosed(str(error)) from error
@@ -250,8 +250,8 @@ class HttpConnection:
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of it. Raises ConnectionClosed."""
-        self.socket.settimeout(TRANSFER_SECONDS)
         try:
+            self.socket.settimeout(TRANSFER_SECONDS)
             self.socket.sendall(data)
         except OSError as error:
             raise ConnectionClosed(str(error)) from error
