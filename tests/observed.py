@@ -56,6 +56,11 @@ SYMBOL = re.compile(r"\$([A-Za-z_]\w*)")
 MINIMAL = re.compile(r"<minimal record of vm_lifecycle/minimal_create with (.*)>", re.DOTALL)
 WITH = re.compile(r"\{SR: \$sr1, virtual_size: 4194304, type: user, \.\.\.\} with (\{.*\})", re.DOTALL)
 TASK_SECONDS = 20.0
+ECHO = """#!/usr/bin/env python3
+import sys, xmlrpc.client
+params, method = xmlrpc.client.loads(sys.argv[1])
+print(xmlrpc.client.dumps(({"Status": "Success", "Value": f"args were: {params[1]}"},), methodresponse=True))
+"""
 
 
 @dataclass
@@ -142,6 +147,10 @@ class Replayer:
             self.symbols["start"] = int(time.time()) - 30
             vm = self._prepared("VM.create", {**self._minimal, "name_label": "earlier"})
             self._prepared("VM.start_on", vm, self.symbols["host1"], False, False)
+        elif group == "tasks":
+            plugins = self.xapi.pool.programs.root(self.xapi.hosts[0].uuid) / "etc/xapi.d/plugins"
+            (plugins / "echo").write_text(ECHO)
+            (plugins / "echo").chmod(0o755)
         elif group == "database":
             self.symbols["ref_1"] = self._prepared("task.create", "earlier", "")
 
