@@ -14,7 +14,6 @@
 All of them end with fsync, so that nobody is faster by leaving work behind.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -87,11 +86,8 @@ def _chunks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
 
 
 def _save(path: Path, chunks: Iterable[bytes | bytearray | memoryview]) -> None:
-    with path.open("wb", buffering=0) as file:
-        for chunk in chunks:
-            if file.write(chunk) != len(chunk):
-                raise OSError(f"short write to {path}")
-        os.fsync(file.fileno())
+    vhd.stream.save(path, chunks)
+    sync_file(path)
 
 
 def _unpack(source: Path, target: Path) -> None:

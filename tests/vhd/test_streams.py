@@ -116,6 +116,17 @@ def test_an_import_leaves_what_the_stream_lacks_and_refuses_what_does_not_fit(tm
         vhd.stream.onto(disk, [GOOD])
 
 
+def test_a_saved_stream_is_a_new_file_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "disk.vhd"
+    assert vhd.stream.save(path, cut_randomly(GOOD, 1)) == len(GOOD)
+    assert path.read_bytes() == GOOD
+    with pytest.raises(FileExistsError):
+        vhd.stream.save(path, [b"x"])
+    with pytest.raises(vhd.VhdRejected):
+        vhd.stream.save(tmp_path / "other.vhd", vhd.stream.from_raw([CONTENT[:-512]], SIZE))
+    assert [one.name for one in tmp_path.iterdir()] == ["disk.vhd"]
+
+
 def test_raw_onto_an_offset(tmp_path: Path) -> None:
     path = tmp_path / "disk.vhd"
     vhd.create(path, 16 * MIB)

@@ -18,13 +18,14 @@
 | chain | raw bytes | `chain_to_raw` |
 | VHD stream | raw bytes | `to_raw` |
 | VHD stream | raw file | `to_file` |
+| any stream | new file | `save` |
 | VHD stream | extents | `read` |
 | VHD stream | open disk | `onto` |
 | raw bytes | open disk | `raw_onto` |
 """
 
 from .parser import Extent, StreamParser
-from .reader import VhdStream, onto, read, to_file, to_raw
+from .reader import VhdStream, onto, read, save, to_file, to_raw
 from .writer import chain_to_raw, data_blocks, from_chain, from_file, from_raw, length_of, raw_onto
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "onto",
     "raw_onto",
     "read",
+    "save",
     "to_file",
     "to_raw",
 ]

@@ -166,6 +166,30 @@ def to_file(path: Path | str, chunks: Iterable[Buffer], length: int | None = Non
     return size
 
 
+def save(path: Path | str, chunks: Iterable[Buffer]) -> int:
+    """A stream, of whatever it is, as a new file; answers its length. What was written of a file that fails goes.
+
+    Its way to the disk begins while it is written, so that an fsync afterwards is short. Raises FileExistsError,
+    OSError.
+    """
+    path = Path(path)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    at = begun = 0
+    try:
+        for chunk in chunks:
+            write_all(fd, chunk, at)
+            at += len(chunk)
+            if at - begun >= WRITE_BEHIND:
+                start_writeback(fd, begun, at - begun)
+                begun = at
+    except BaseException:
+        path.unlink()
+        raise
+    finally:
+        os.close(fd)
+    return at
+
+
 def onto(disk: Disk, chunks: Iterable[Buffer], length: int | None = None) -> VhdStream:
     """Write a VHD stream onto an open disk: blocks that it lacks are left as they are, which is what makes deltas work.
 

@@ -118,9 +118,7 @@ def _from_raw(chunks: Iterable[Buffer], size: int, chosen: Sequence[int], footer
             raise VhdError(f"block {block} was said to be zero and is not: the source changed under its conversion")
     if seen < size:
         raise VhdRejected(Reason.TRUNCATED, f"{seen} raw bytes, {size} were announced")
-    if between is not _FULL:
-        yield _PAD
-    yield footer.pack()
+    yield _PAD + footer.pack() if between is not _FULL else footer.pack()
 
 
 def data_blocks(chunks: Iterable[Buffer]) -> list[int]:
@@ -145,14 +143,15 @@ def from_file(path: Path | str, *, unique_id: uuid_module.UUID | None = None) ->
         )  # fmt: skip
         yield _head(footer, chosen, None, uuid_module.UUID(int=0), 0)
         view = memoryview(bytearray(BLOCK_SIZE))
+        between = _FULL
         for block in chosen:
             got = read_into(fd, view, block * BLOCK_SIZE)
             if got < BLOCK_SIZE:
                 view[got:] = bytes(BLOCK_SIZE - got)
-            yield _FULL
+            yield between
             yield view
-            yield _PAD
-        yield footer.pack()
+            between = _PAD + _FULL
+        yield _PAD + footer.pack() if chosen else footer.pack()
     finally:
         os.close(fd)
 
