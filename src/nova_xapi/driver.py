@@ -22,7 +22,7 @@ from typing import Any
 import nova.conf
 from nova import exception
 from nova.console import type as console_type
-from nova.virt import driver, hardware
+from nova.virt import driver, hardware, node
 
 from nova_xapi import conf as options
 from nova_xapi import settings
@@ -57,6 +57,7 @@ class XenAPIDriver(driver.ComputeDriver):
     def __init__(self, virtapi: Any) -> None:
         super().__init__(virtapi)
         self._service: ComputeService | None = None
+        self._node_uuid: str | None = None
 
     @property
     def service(self) -> ComputeService:
@@ -208,6 +209,11 @@ class XenAPIDriver(driver.ComputeDriver):
     def get_available_nodes(self, refresh: bool = False) -> list[str]:
         self.service.conn.require_in_step()
         return [self.service.settings.host]
+
+    def get_nodenames_by_uuid(self, refresh: bool = False) -> dict[str, str]:
+        # asked once: Nova keeps the answer for the whole process, in which several services can live
+        self._node_uuid = self._node_uuid or node.get_local_node_uuid()
+        return {self._node_uuid: self.get_available_nodes()[0]}
 
     def get_host_ip_addr(self) -> str:
         return facts.ip_address(self.service.conn.host)

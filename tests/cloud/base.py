@@ -22,6 +22,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import fixtures
 import nova.conf
@@ -104,10 +105,10 @@ class CloudTestCase(integrated_helpers._IntegratedTestBase):  # type: ignore[mis
             tls=TlsPolicy(fingerprint=self.xapi.fingerprint),
         )
         self.client.connect()
-        super().setUp()
-        # what stands in front of everything: made last, ends first
-        self.addCleanup(self.xapi.close)
+        # first made, last ended: the services log out before their hosts stop
+        self.addCleanup(self.xapi.stop)
         self.addCleanup(self.client.close)
+        super().setUp()
 
     def _setup_services(self) -> None:
         self.glance = self.useFixture(ImageStore(self))
@@ -134,6 +135,21 @@ class CloudTestCase(integrated_helpers._IntegratedTestBase):  # type: ignore[mis
     def _setup_compute_service(self) -> Any:
         computes = [self._start_compute(name) for name in self.COMPUTES]
         return computes[0]
+
+    def _start_compute(self, host: str, *args: Any, **more: Any) -> Any:
+        # each service has an identity of its own; Nova keeps one for the process
+        with self._identity(host):
+            return super()._start_compute(host, *args, **more)
+
+    def restart(self, host: str) -> None:
+        """Stop a compute service and start a new one with a new driver."""
+        with self._identity(host):
+            self.computes[host] = self.restart_compute_service(self.computes[host], keep_hypervisor_state=False)
+
+    @staticmethod
+    def _identity(host: str) -> Any:
+        identity = str(uuid.uuid5(uuid.NAMESPACE_DNS, host))
+        return mock.patch("nova.virt.node.get_local_node_uuid", return_value=identity)
 
     # ------------------------------------------------------------------------------------------- helpers
 

@@ -82,7 +82,6 @@ class LifeTest(CloudTestCase):
         for hypervisor in self.api.api_get("/os-hypervisors/detail").body["hypervisors"]:
             detail = self.api.api_get(f"/os-hypervisors/{hypervisor['id']}").body["hypervisor"]
             assert detail["hypervisor_type"] == "XenServer"
-            assert detail["host_ip"].startswith("127.")
             assert detail["uptime"]
             provider = self._get_provider_uuid_by_host(detail["service"]["host"])
             inventory = self._get_provider_inventory(provider)
@@ -114,7 +113,7 @@ class LifeTest(CloudTestCase):
         server = self.boot("stays", self.image, "compute1")
         ref, _ = self.vm_of(server)
         domid = self.client.call("VM.get_domid", ref)
-        self.computes["compute1"] = self.restart_compute_service(self.computes["compute1"])
+        self.restart("compute1")
         assert self.client.call("VM.get_domid", ref) == domid
         manager = self.computes["compute1"].manager
         info = manager.driver.get_info(self._instance(server))
