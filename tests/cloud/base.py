@@ -157,9 +157,10 @@ class CloudTestCase(integrated_helpers._IntegratedTestBase):  # type: ignore[mis
         """Create a server on a compute; waits until it is ACTIVE."""
         if compute is not None:
             extra["host"] = compute
+        more = {key: extra.pop(key) for key in ("config_drive", "user_data") if key in extra}
         network = extra.pop("networks", [{"uuid": self.neutron.network_1["id"]}])
         server = self._build_server(name=name, image_uuid=image, networks=network, **extra)
-        created = self.api.post_server({"server": server})
+        created = self.api.post_server({"server": {**server, **more}})
         return self._wait_for_state_change(created, "ACTIVE") if wait else created
 
     def vm_of(self, server: Any) -> tuple[str, dict[str, Any]]:
