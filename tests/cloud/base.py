@@ -157,7 +157,7 @@ class CloudTestCase(integrated_helpers._IntegratedTestBase):  # type: ignore[mis
         """Create a server on a compute; waits until it is ACTIVE."""
         if compute is not None:
             extra["host"] = compute
-        more = {key: extra.pop(key) for key in ("config_drive", "user_data") if key in extra}
+        more = {key: extra.pop(key) for key in ("config_drive", "user_data", "min_count", "max_count") if key in extra}
         network = extra.pop("networks", [{"uuid": self.neutron.network_1["id"]}])
         server = self._build_server(name=name, image_uuid=image, networks=network, **extra)
         created = self.api.post_server({"server": {**server, **more}})

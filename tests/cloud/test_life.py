@@ -73,11 +73,12 @@ class LifeTest(CloudTestCase):
 
     @pytest.mark.feature("operation.cache-images", "storage.image")
     def test_two_hosts_spawn_one_image_at_once_and_each_repository_gets_it_once(self) -> None:
-        servers = [
-            self.boot(f"s{number}", self.image, compute, wait=False) for number in range(3) for compute in self.COMPUTES
-        ]
-        for server in servers:
-            self._wait_for_state_change(server, "ACTIVE")
+        # one request makes them all: Nova's test fixtures cannot take many requests at a time
+        self.boot("many", self.image, wait=False, min_count=4, max_count=4)
+        servers = self.api.get_servers()
+        assert len(servers) == 4
+        hosts = {self._wait_for_state_change(server, "ACTIVE")["OS-EXT-SRV-ATTR:host"] for server in servers}
+        assert hosts == set(self.COMPUTES)
         bases = [vdi for vdi in self.client.call("VDI.get_all_records").values() if marks.is_base(vdi)]
         # the repositories are local ones: one for each host
         assert len(bases) == len(self.COMPUTES)
@@ -88,7 +89,8 @@ class LifeTest(CloudTestCase):
         for hypervisor in self.api.api_get("/os-hypervisors/detail").body["hypervisors"]:
             detail = self.api.api_get(f"/os-hypervisors/{hypervisor['id']}").body["hypervisor"]
             assert detail["hypervisor_type"] == "XenServer"
-            assert detail["uptime"]
+            host = detail["service"]["host"]
+            assert " up " in self.computes[host].manager.get_host_uptime(context.get_admin_context())
             provider = self._get_provider_uuid_by_host(detail["service"]["host"])
             inventory = self._get_provider_inventory(provider)
             assert inventory["MEMORY_MB"]["total"] > 1024
@@ -159,7 +161,7 @@ class RefusalTest(CloudTestCase):
 
     def test_an_image_that_is_not_what_it_claims_to_be(self) -> None:
         message = self.refused(self.glance.add("liar", b"QFI\xfb\x00\x00\x00\x03" + bytes(MIB), "raw"))
-        assert "qcow2" in message
+        assert "qcow" in message
 
     def test_an_image_whose_hash_does_not_fit(self) -> None:
         image = self.glance.add("torn", DISK, "raw")
@@ -169,7 +171,8 @@ class RefusalTest(CloudTestCase):
     def test_an_image_that_glance_cuts(self) -> None:
         image = self.glance.add("cut", DISK, "raw")
         self.glance._imagedata[image] = DISK[: MIB // 2]
-        assert str(len(DISK)) in self.refused(image)
+        # what Glance cuts may come whole the next time: another host is tried, as for every passing failure
+        assert "retries" in self.refused(image)
 
     def test_an_image_larger_than_the_flavor(self) -> None:
         message = self.refused(self.glance.add("large", virtual_disk(200), "vhd"))
