@@ -159,6 +159,12 @@ class XenAPIDriver(driver.ComputeDriver):
     ) -> None:  # fmt: skip
         self.service.power.reboot(instance.uuid, hard=reboot_type == "HARD")
 
+    def resume_state_on_host_boot(
+        self, context: Any, instance: Any, network_info: Any, share_info: Any, block_device_info: Any = None
+    ) -> None:
+        # asked at start for servers that ran when Nova last looked, with [DEFAULT] resume_guests_state_on_host_boot
+        self.service.power.on(instance.uuid)
+
     def pause(self, instance: Any) -> None:
         self.service.power.pause(instance.uuid)
 

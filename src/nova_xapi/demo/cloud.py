@@ -19,6 +19,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -151,9 +152,17 @@ def wait_computes(state: State, note: Note, stop: Event) -> None:
     """Until each host's compute service is up and mapped to its cell."""
     compute = connect(state).compute
     wanted = {compute_host(number) for number in range(1, HOSTS + 1)}
+    records = {host: Processes(state.root).record(f"nova-{host}") for host in wanted}
+
+    def fresh(service: Any) -> bool:
+        """It has reported since it was started, not only before it was stopped a moment ago."""
+        record = records.get(service.host)
+        if record is None or service.state != "up" or not service.updated_at:
+            return False
+        return datetime.fromisoformat(service.updated_at).replace(tzinfo=timezone.utc).timestamp() >= record.began
 
     def up() -> bool:
-        found = {service.host for service in compute.services(binary="nova-compute") if service.state == "up"}
+        found = {service.host for service in compute.services(binary="nova-compute") if fresh(service)}
         listed = {hypervisor.service_details["host"] for hypervisor in compute.hypervisors(details=True)}
         note(f"up: {', '.join(sorted(found)) or 'none'}; listed: {', '.join(sorted(listed)) or 'none'}")
         return wanted <= found and wanted <= listed
