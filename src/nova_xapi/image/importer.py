@@ -26,7 +26,7 @@ from nova import exception
 
 from nova_xapi.storage import vdi
 from xapikit.client import XapiClient
-from xapikit.client.errors import SrBackendFailure, TransferFailed, TransportError, XapiError
+from xapikit.client.errors import ClientError, SrBackendFailure, XapiError
 
 from . import marks
 from .description import Image, Kind, describe
@@ -101,7 +101,7 @@ class Importer:
             "name_description": image.name,
             "SR": sr,
             "virtual_size": size,
-            "other_config": {**other_config, marks.IMAGE: image.id, marks.IMPORTING: mark},
+            "other_config": {**other_config, marks.IMPORTING: mark},
         }
         with self._told_plainly(image, sr):
             return vdi.create(self._client, record, marks.IMPORTING)
@@ -124,7 +124,7 @@ class Importer:
             if error.code == _FULL or (isinstance(error, SrBackendFailure) and error.number == _NO_SPACE):
                 raise StorageFull(image.id, name, f"{error} ({room})") from error
             raise ImportFailed(image.id, name, f"{error} ({room})") from error
-        except (TransferFailed, TransportError) as error:
+        except ClientError as error:
             raise ImportFailed(image.id, self._room(sr)[0], str(error)) from error
 
     def _room(self, sr: str) -> tuple[str, str]:

@@ -30,6 +30,7 @@ from typing import Any
 
 from nova import exception
 from nova.virt import configdrive as nova_configdrive
+from oslo_utils import strutils
 
 from nova_xapi.hosts.connection import HostConnection
 from nova_xapi.image.cache import Base, ImageCache
@@ -148,9 +149,18 @@ class Spawn:
     def _base(self, operation: Operation, request: Request, spec: ServerSpec, sr_ref: str) -> Base | None:
         if not any(disk.source in ("image", "cd") for disk in spec.disks):
             return None
+        if not self._is_cached(request.instance):
+            return None
         with operation.step("image"):
             root_gb = request.instance.flavor.root_gb
             return self._images.provide(request.context, request.image_meta, sr_ref, root_gb)
+
+    def _is_cached(self, instance: Any) -> bool:
+        """Whether the server's disk is a clone of a base copy, or the image is fetched for it alone."""
+        wanted = self._conn.settings.cache_images
+        if wanted == "some":
+            return strutils.bool_from_string(instance.system_metadata.get("image_cache_in_nova"))
+        return wanted == "all"
 
     # ---------------------------------------------------------------------------------------------- parts
 
@@ -158,7 +168,7 @@ class Spawn:
         self, operation: Operation, request: Request, spec: ServerSpec, sr_ref: str, base: Base | None
     ) -> tuple[str, list[Attachment]]:
         actions: list[Callable[[], Any]] = [functools.partial(self._vm, operation, request, spec)]
-        actions += [functools.partial(self._disk, operation, disk, sr_ref, base) for disk in spec.disks]
+        actions += [functools.partial(self._disk, operation, request, disk, sr_ref, base) for disk in spec.disks]
         if nova_configdrive.required_by(request.instance):
             actions.append(functools.partial(self._config_drive, operation, request, spec, sr_ref))
         vm, *attachments = operation.together(actions)
@@ -171,10 +181,13 @@ class Spawn:
         operation.undo("remove VM", lambda: calls.remove_vm(self._conn, vm), rank=1)
         return vm
 
-    def _disk(self, operation: Operation, disk: DiskSpec, sr_ref: str, base: Base | None) -> Attachment:
+    def _disk(
+        self, operation: Operation, request: Request, disk: DiskSpec, sr_ref: str, base: Base | None
+    ) -> Attachment:
         if disk.source == "blank":
             return self._blank(operation, disk, sr_ref)
-        assert base is not None
+        if base is None:
+            return self._fetched(operation, request, disk, sr_ref)
         if disk.source == "cd":
             # the image itself: read-only, any number of guests may have it
             return Attachment(base.ref, disk.position, "CD", disk.bootable)
@@ -184,6 +197,17 @@ class Spawn:
             self._conn.call("VDI.resize", vdi, disk.size, repeatable=True)
         self._conn.call("VDI.set_name_label", vdi, disk.name)
         return Attachment(vdi, disk.position, "Disk", disk.bootable)
+
+    def _fetched(self, operation: Operation, request: Request, disk: DiskSpec, sr_ref: str) -> Attachment:
+        """The image itself, fetched for this server alone."""
+        fetched = self._images.provide_private(
+            request.context, request.image_meta, sr_ref, request.instance.flavor.root_gb, label=disk.name,
+            other_config={OWNER: operation.owner(disk.role).text()},
+        )  # fmt: skip
+        operation.undo(f"remove {disk.role} disk", lambda: calls.remove_vdi(self._conn, fetched.ref))
+        if disk.source == "image" and disk.size > fetched.vdi_size:
+            self._conn.call("VDI.resize", fetched.ref, disk.size, repeatable=True)
+        return Attachment(fetched.ref, disk.position, "CD" if disk.source == "cd" else "Disk", disk.bootable)
 
     def _blank(self, operation: Operation, disk: DiskSpec, sr_ref: str) -> Attachment:
         record = {
