@@ -97,6 +97,7 @@ class Capacity:
         self._left = 0
         self._last_limit: int | None = None
         self._used: dict[str, int] | None = None
+        self._total = 0
         self._idle = threading.Event()
         self._lock = threading.Lock()
         self._free_at = 0.0
@@ -149,12 +150,15 @@ class Capacity:
     def _measure(self, changed: tuple[Path, ...]) -> int:
         if self._used is None or not changed:
             self._used = sizes_of(self._directory)
+            self._total = sum(self._used.values())
         for path in changed:
+            self._total -= self._used.pop(path.name, 0)
             try:
                 self._used[path.name] = path.stat().st_blocks * 512
             except FileNotFoundError:
-                self._used.pop(path.name, None)
-        return sum(self._used.values())
+                continue
+            self._total += self._used[path.name]
+        return self._total
 
     def room(self) -> int:
         """Bytes that can still be written."""

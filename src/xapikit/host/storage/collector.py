@@ -159,7 +159,7 @@ class Collector:
         with store.transaction() as tx:
             if ref is not None:
                 tx.delete("VDI", ref)
-            self._storage.refresh_sr(tx, sr, numbers)
+            self._storage.refresh_sr(tx, sr, numbers, grown=0)
         return True
 
     def _coalesce_inner(self, sr: str, repository: VhdRepository, node: Node) -> None:
@@ -210,4 +210,4 @@ class Collector:
                 tx.delete("VDI", ref)
             for node in nodes:
                 self._storage.show_node(tx, node)
-            self._storage.refresh_sr(tx, sr, numbers)
+            self._storage.refresh_sr(tx, sr, numbers, grown=0)

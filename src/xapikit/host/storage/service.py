@@ -103,7 +103,7 @@ class Storage:
             repository.format()
             if isinstance(repository, VhdRepository):
                 self.settle(sr, repository)
-                self.collector.kick(sr, thorough=True)
+                self.collector.kick(sr)
             numbers = repository.capacity.sizes()
             with self.store.transaction() as tx:
                 self.refresh_sr(tx, sr, numbers)
@@ -222,14 +222,21 @@ class Storage:
         """Make the disks of an SR slow, to see how a client takes it; None is as fast as it goes."""
         self.plugged(sr).capacity.set_speed(bytes_per_second)
 
-    def refresh_sr(self, tx: Transaction, sr: str, numbers: tuple[int, int]) -> None:
-        """Bring sizes of an SR up to date; ``numbers`` are ``capacity.sizes()``, taken before the transaction."""
+    def refresh_sr(self, tx: Transaction, sr: str, numbers: tuple[int, int], *, grown: int | None = None) -> None:
+        """Bring sizes of an SR up to date; ``numbers`` are ``capacity.sizes()``, taken before the transaction.
+
+        ``grown`` is by how many bytes the virtual sizes of its disks grew together; they are added up when it is None.
+        """
         row = tx.peek("SR", sr)
-        if row is not None:
+        if row is None:
+            return
+        if grown is None:
             rows = (tx.peek("VDI", ref) for ref in row["VDIs"])
             virtual = sum(vdi["virtual_size"] for vdi in rows if vdi is not None and vdi["managed"])
-            size, used = numbers
-            tx.update("SR", sr, physical_size=size, physical_utilisation=used, virtual_allocation=virtual)
+        else:
+            virtual = row["virtual_allocation"] + grown
+        size, used = numbers
+        tx.update("SR", sr, physical_size=size, physical_utilisation=used, virtual_allocation=virtual)
 
     def show_node(self, tx: Transaction, node: Node) -> None:
         """Make the row of a VDI say what its file says: sizes and place in the tree."""
@@ -331,9 +338,11 @@ class Storage:
             fields = {"virtual_size": stat.st_size, "physical_utilisation": stat.st_blocks * 512}
         numbers = repository.capacity.sizes(repository.path(row["location"]))
         with self.store.transaction() as tx:
-            if tx.peek("VDI", vdi) is not None:
+            before = tx.peek("VDI", vdi)
+            if before is not None:
                 tx.update("VDI", vdi, **fields)
-                self.refresh_sr(tx, row["SR"], numbers)
+                grown = fields["virtual_size"] - before["virtual_size"] if before["managed"] else 0
+                self.refresh_sr(tx, row["SR"], numbers, grown=grown)
 
     # data paths that end -----------------------------------------------------------------------------------------
 

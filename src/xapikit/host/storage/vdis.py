@@ -61,7 +61,7 @@ def create(storage: Storage, sr: str, virtual_size: int, fields: Mapping[str, An
             numbers = repository.capacity.sizes(repository.path(made["location"]))
             with storage.store.transaction() as tx:
                 ref = tx.create("VDI", {**fields, **made, "uuid": uuid, "SR": sr, "metadata_of_pool": ""})
-                storage.refresh_sr(tx, sr, numbers)
+                storage.refresh_sr(tx, sr, numbers, grown=made["virtual_size"])
         except BaseException:
             repository.path(made["location"]).unlink(missing_ok=True)
             raise
@@ -84,7 +84,7 @@ def branch(storage: Storage, vdi: str, *, snapshot: bool) -> str:
             numbers = repository.capacity.sizes(*(repository.path(uuid) for uuid in (row["uuid"], new, base)))
             with store.transaction() as tx:
                 ref = _branch_rows(storage, tx, vdi, branched, snapshot)
-                storage.refresh_sr(tx, sr, numbers)
+                storage.refresh_sr(tx, sr, numbers, grown=branched.new.virtual_size)
     return ref
 
 
@@ -112,8 +112,9 @@ def resize(storage: Storage, vdi: str, virtual_size: int) -> None:
         node = repository.resize(storage.store.get("VDI", vdi)["location"], virtual_size)
         numbers = repository.capacity.sizes(repository.path(node.uuid))
         with storage.store.transaction() as tx:
+            grown = node.virtual_size - tx.get("VDI", vdi)["virtual_size"]
             storage.show_node(tx, node)
-            storage.refresh_sr(tx, sr, numbers)
+            storage.refresh_sr(tx, sr, numbers, grown=grown)
 
 
 def destroy(storage: Storage, vdi: str) -> None:
@@ -137,7 +138,7 @@ def destroy(storage: Storage, vdi: str) -> None:
                     remove_row(tx, vdi, vbds=True)
                 else:
                     tx.update("VDI", vdi, managed=False, read_only=True, name_label="base copy")
-                storage.refresh_sr(tx, sr, numbers)
+                storage.refresh_sr(tx, sr, numbers, grown=-row["virtual_size"])
     storage.collector.kick(sr)
 
 
@@ -176,7 +177,7 @@ def introduce(storage: Storage, sr: str, uuid: str, location: str, fields: Mappi
         with store.transaction() as tx:
             # the uuid is the file's name, as in every SR of this kind
             ref = tx.create("VDI", {**fields, **made, "uuid": node.uuid, "location": node.uuid, "SR": sr})
-            storage.refresh_sr(tx, sr, numbers)
+            storage.refresh_sr(tx, sr, numbers, grown=node.virtual_size)
         return ref
 
 
