@@ -19,6 +19,7 @@ import random
 import shutil
 import tempfile
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -227,22 +228,43 @@ class Rig:
         return found[0]
 
     def census(self) -> Counter[str]:
-        """What there is: VMs, disks, devices, tasks, and the files of the SRs."""
+        """What there is: VMs, disks, devices, and the files of the SRs. Hidden parents of disks are left out: they
+        come and go by themselves.
+        """
         vms = [vm for vm in self.rows("VM").values() if not vm["is_a_template"] and not vm["is_control_domain"]]
         counts = Counter({"VM": len(vms), "template": len(self.rows("VM")) - len(vms)})
-        for cls in ("VDI", "VBD", "VIF", "VM_metrics", "console"):
+        for cls in ("VBD", "VIF", "VM_metrics", "console"):
             counts[cls] = len(self.rows(cls))
-        counts["file"] = sum(path.is_file() for path in (self.xapi.settings.state / "sr").rglob("*.vhd"))
+        managed = {row["uuid"] for row in self.rows("VDI").values() if row["managed"]}
+        unmanaged = {row["uuid"] for row in self.rows("VDI").values()} - managed
+        counts["VDI"] = len(managed)
+        files = {path.name.partition(".")[0] for path in (self.xapi.settings.state / "sr").rglob("*") if path.is_file()}
+        counts["file"] = len(files - unmanaged)
         return counts
+
+    def settled_census(self, timeout: float = 10.0) -> Counter[str]:
+        """The census once nothing changes it any more: domains have ended, files are removed."""
+        deadline = time.monotonic() + timeout
+        last = self.census()
+        steady = time.monotonic()
+        while time.monotonic() < deadline and time.monotonic() - steady < 0.3:
+            self.xapi.pool.store.wait(lambda: False, 0.05)
+            now = self.census()
+            if now != last:
+                last, steady = now, time.monotonic()
+        return last
 
     @contextmanager
     def counted(self) -> Iterator[Counter[str]]:
-        """The calls that the server receives inside, by method; event.from apart."""
+        """The calls that the server receives inside, by method; event.from apart, and the console recorder, which
+        connects when a guest starts, at its own pace.
+        """
         calls: Counter[str] = Counter()
         before = Counter(self.xapi.call_counts())
         yield calls
         calls.update(Counter(self.xapi.call_counts()) - before)
-        calls.pop("event.from", None)
+        for apart in ("event.from", "connect_console"):
+            calls.pop(apart, None)
 
 
 class Gathered:

@@ -12,8 +12,8 @@
 """Calls whose answer may be lost, and calls that find their work done.
 
 A constructor is never sent again blindly: what it makes carries the operation's id, and when the connection breaks
-before the answer, that tells whether there is an object. All others are sent again, since a second time either does
-nothing or is refused in a way that shows that the first time did it.
+before the answer, that tells whether there is an object; only when there is none it is sent again, once. All others
+are sent again, since a second time either does nothing or is refused in a way that shows that the first time did it.
 """
 
 from __future__ import annotations
@@ -40,15 +40,27 @@ def construct(operation: Operation, cls: str, step: str, record: Mapping[str, An
     conn = operation.conn
     marks = operation.marks(step)
     marked = {**record, "other_config": {**record.get("other_config", {}), **marks}}
-    try:
-        ref: str = conn.call(f"{cls}.create", marked)
-        return ref
-    except xapi.MaybeSent as error:
-        found = _made(conn, cls, marks[OPERATION])
-        if found is None:
-            raise
-        LOG.info("%s.create: its answer was lost (%s), its effect is there", cls, error)
-        return found
+    for last in (False, True):
+        try:
+            ref: str = conn.call(f"{cls}.create", marked)
+            return ref
+        except xapi.MaybeSent as error:
+            found = _made(conn, cls, marks[OPERATION])
+            if found is not None:
+                LOG.info("%s.create: its answer was lost (%s), its effect is there", cls, error)
+                return found
+            # should the first one come late all the same, the reconciler tells the two apart
+            conn.running.on_uncertain()
+            if last:
+                raise
+            LOG.info("%s.create: its answer was lost (%s), it had no effect; sending it again", cls, error)
+        except xapi.XapiError as error:
+            # VBDs and VIFs: only one can have a position, so this is the first one, come late
+            found = _made(conn, cls, marks[OPERATION]) if error.code == "DEVICE_ALREADY_EXISTS" else None
+            if found is None:
+                raise
+            return found
+    raise AssertionError("unreachable")
 
 
 def _made(conn: HostConnection, cls: str, mark: str) -> str | None:

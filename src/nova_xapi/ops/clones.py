@@ -46,15 +46,17 @@ def claim(conn: HostConnection, vdi: str, owner: Owner) -> bool:
     """Make an unclaimed clone one's own; False when somebody else was faster."""
     text = owner.text()
     try:
-        # sent again when the answer is lost: the value is unique, so that it tells then who added it
-        conn.call("VDI.add_to_other_config", vdi, OWNER, text, repeatable=True)
-        return True
+        try:
+            # sent again when the answer is lost: the value is unique, so that it tells then who added it
+            conn.call("VDI.add_to_other_config", vdi, OWNER, text, repeatable=True)
+            return True
+        except xapi.XapiError as error:
+            if error.code != "MAP_DUPLICATE_KEY":
+                raise
+            return bool(conn.call("VDI.get_other_config", vdi).get(OWNER) == text)
     except xapi.HandleInvalid:
+        # somebody's clean-up took it, and has removed it already
         return False
-    except xapi.XapiError as error:
-        if error.code != "MAP_DUPLICATE_KEY":
-            raise
-        return bool(conn.call("VDI.get_other_config", vdi).get(OWNER) == text)
 
 
 def is_unclaimed(vdi: Record) -> bool:
@@ -72,8 +74,11 @@ def _new_clone(conn: HostConnection, base: str, base_uuid: str) -> str:
         vdi: str = conn.call("VDI.clone", base, {})
         return vdi
     except xapi.MaybeSent:
+        conn.running.on_uncertain()
         conn.cache.catch_up()
         for ref, record in conn.cache.records("VDI").items():
             if record["other_config"].get(BASE) == base_uuid and is_unclaimed(record):
                 return ref
-        raise
+    # should the first one come late all the same, it is a clone that nobody claims, and clean-up takes it
+    again: str = conn.call("VDI.clone", base, {})
+    return again

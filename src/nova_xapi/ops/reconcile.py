@@ -17,11 +17,13 @@ It goes by marks alone, and leaves what operations under way are making.
 a VM of this service, still marked     removed with its disks: Nova, too, gives up servers whose service died while
 "unfinished", whose maker is gone      it built them
 a VDI owned by a server of this        destroyed: left behind by a removal that was cut short, or by an attempt that
-service, attached to nothing, while    failed
+service, attached to nothing, while    failed, or made twice because the first answer was lost
 the server has no VM, or one that
-another operation made
+another operation made, or another
+VDI in this one's place
 a clone of a base that nobody claimed  claimed, which only one can, then destroyed; whoever made it makes another
-imports that were cut short            removed by :meth:`nova_xapi.image.cache.ImageCache.reap`, at start only
+imports and their locks that were cut  removed by :meth:`nova_xapi.image.cache.ImageCache.reap`
+short
 =====================================  =============================================================================
 """
 
@@ -67,6 +69,7 @@ class Reconciler:
         self._conn = conn
         self._servers = servers
         self._images = images
+        self._one_at_a_time = threading.Lock()
         self._wanted = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="xapi-reconciler", daemon=True)
@@ -74,7 +77,6 @@ class Reconciler:
     def start(self) -> None:
         """Remove what an earlier run left, then be ready for :meth:`soon`. A failure is logged, not raised."""
         try:
-            self._images.reap()
             self.run()
         except Exception:
             LOG.exception("clean-up at start did not finish; it is tried again in %g s", DELAY)
@@ -92,12 +94,17 @@ class Reconciler:
 
     def run(self) -> Reaped:
         """Look for leftovers now and remove them. Raises what the first call that fails raises, after all others."""
+        with self._one_at_a_time:
+            return self._run()
+
+    def _run(self) -> Reaped:
         self._conn.await_in_step()
-        try:
-            self._conn.cache.catch_up()
-        except LookupError:
-            return Reaped()
+        self._conn.cache.catch_up()
         failures: list[Exception] = []
+        try:
+            self._images.reap()
+        except xapi.ClientError as error:
+            failures.append(error)
         reaped = Reaped(self._vms(failures), self._owned(failures) + self._unclaimed(failures))
         if reaped:
             LOG.info("clean-up removed %d VMs and %d VDIs", reaped.vms, reaped.vdis)
@@ -128,11 +135,16 @@ class Reconciler:
             vm["other_config"][INSTANCE]: vm["other_config"].get(OPERATION, "").partition("/")[0]
             for _, vm in self._servers.all()
         }
-        for ref, record in self._conn.cache.records("VDI").items():
-            owner = self._conn.maker.owns(record)
-            if owner is None or record["VBDs"] or owner.operation in self._conn.running.operations():
+        owned = {
+            ref: (record, owner)
+            for ref, record in self._conn.cache.records("VDI").items()
+            if (owner := self._conn.maker.owns(record)) is not None
+        }
+        placed = {owner for record, owner in owned.values() if record["VBDs"]}
+        for ref, (record, owner) in owned.items():
+            if record["VBDs"] or owner.operation in self._conn.running.operations():
                 continue
-            if makers.get(owner.instance) == owner.operation:
+            if makers.get(owner.instance) == owner.operation and owner not in placed:
                 continue
             LOG.info(
                 "removing VDI %s (%s of server %s), which is left over", record["uuid"], owner.role, owner.instance

@@ -44,6 +44,7 @@ from nova_xapi.spec.disks import CONFIG_DRIVE
 from nova_xapi.spec.server import describe
 from nova_xapi.spec.values import DiskSpec, ServerSpec
 from nova_xapi.storage import configdrive, sr
+from xapikit.client import EventCache
 
 LOG = logging.getLogger(__name__)
 
@@ -121,9 +122,9 @@ class Spawn:
             if request.power_on:
                 ports.start_and_wait(operation, self._virtapi, instance, vm, spec.vifs)
             with operation.step("completing"):
-                conn.call("VM.remove_from_other_config", vm, UNFINISHED)
+                conn.call("VM.remove_from_other_config", vm, UNFINISHED, repeatable=True)
                 wanted = "Running" if request.power_on else "Halted"
-                conn.wait(lambda cache: in_state(cache, vm, wanted), conn.settings.running_timeout)
+                conn.wait(lambda cache: _is_complete(cache, vm, wanted), conn.settings.running_timeout)
         LOG.info("server %s is there as VM %r", instance.uuid, spec.vm.name)
 
     def _make_way(self, instance: Any) -> None:
@@ -195,7 +196,7 @@ class Spawn:
         operation.undo("remove root disk", lambda: calls.remove_vdi(self._conn, vdi))
         if disk.size > base.vdi_size:
             self._conn.call("VDI.resize", vdi, disk.size, repeatable=True)
-        self._conn.call("VDI.set_name_label", vdi, disk.name)
+        self._conn.call("VDI.set_name_label", vdi, disk.name, repeatable=True)
         return Attachment(vdi, disk.position, "Disk", disk.bootable)
 
     def _fetched(self, operation: Operation, request: Request, disk: DiskSpec, sr_ref: str) -> Attachment:
@@ -248,3 +249,10 @@ class Spawn:
         actions += [functools.partial(vifs.create, operation, vif, vm, network) for vif in spec.vifs]
         if actions:
             operation.together(actions)
+
+
+def _is_complete(cache: EventCache, vm: str, power_state: str) -> bool:
+    """Whether the cache shows the VM as done: until then it looks like one whose maker has died."""
+    record = cache.get("VM", vm)
+    done = record is not None and UNFINISHED not in record["other_config"]
+    return done and in_state(cache, vm, power_state)
