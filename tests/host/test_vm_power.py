@@ -12,6 +12,7 @@
 """VMs start, stop, pause, suspend and end by themselves: what a client sees of it."""
 
 import socket
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -260,3 +261,67 @@ def test_consoles_are_served_where_the_vm_runs(call: Caller, xapi_host: Embedded
     call("VM.hard_shutdown", vm)
     with connect(xapi_host, f"/console?uuid={uuid}&session_id={call.session}") as line:
         assert read_until(line, b"\r\n").startswith(b"HTTP/1.0 500")
+
+
+def test_guests_that_end_with_the_host_are_halted_afterwards(tmp_path: Path) -> None:
+    with EmbeddedHost(tmp_path) as xapi:
+        first = Caller(xapi.urls[0], password=xapi.password)
+        vm = first("VM.create", RECORD)
+        vdi = disk(first)
+        plugged(first, vm, vdi)
+        first("VM.start", vm, False, False)
+        first.close()
+        xapi.stop(stop_guests=True)
+    with EmbeddedHost(tmp_path) as xapi:
+        second = Caller(xapi.urls[0], password=xapi.password)
+        assert second("VM.get_power_state", vm) == "Halted"
+        assert second("VM.get_VBDs", vm) and "VM_SHUTDOWN" in messages(second, vm)
+        second("VM.start", vm, False, False)
+        second.close()
+
+
+def test_a_websocket_carries_the_console(call: Caller, xapi_host: EmbeddedHost, vm: str) -> None:
+    call("VM.start", vm, False, False)
+    uuid = next(
+        call("console.get_uuid", ref)
+        for ref in call("VM.get_consoles", vm)
+        if call("console.get_protocol", ref) == "vt100"
+    )
+    address = urlsplit(xapi_host.urls[0])
+    with socket.create_connection((address.hostname, address.port), timeout=SECONDS) as line:
+        lines = [
+            f"GET /console?uuid={uuid}&session_id={call.session} HTTP/1.1", "Host: x", "Connection: Upgrade",
+            "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Protocol: base64, binary",
+        ]  # fmt: skip
+        line.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        head = read_until(line, b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ") and b"Sec-WebSocket-Protocol: binary\r\n" in head
+        assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
+        text = b""
+        while b"login: " not in text:
+            text += frame(line)[1]
+        # a masked text frame with a carriage return, then a ping
+        line.sendall(b"\x82\x81\x01\x02\x03\x04" + bytes([13 ^ 1]) + b"\x89\x81\x01\x02\x03\x04" + bytes([65 ^ 1]))
+        got = [frame(line), frame(line)]
+        assert (10, b"A") in got and any(b"nobody is here" in payload for _, payload in got)
+        line.sendall(b"\x88\x80\x00\x00\x00\x00")
+        assert frame(line)[0] == 8
+        assert line.recv(1) == b""
+
+
+def frame(line: socket.socket) -> tuple[int, bytes]:
+    """One unmasked frame of a server."""
+    first, length = exactly(line, 2)
+    if length == 126:
+        length = int.from_bytes(exactly(line, 2), "big")
+    return first & 15, exactly(line, length)
+
+
+def exactly(line: socket.socket, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        part = line.recv(length - len(data))
+        assert part, data
+        data += part
+    return data

@@ -85,6 +85,7 @@ class Domains:
         from xapikit.host.classes.vm import ends
 
         ends.install(self)
+        ends.tidy(self.pool)
         known: dict[str, str] = {}
         configs: dict[str, DomainConfig] = {}
         for ref, row in self.store.all("VM").items():
@@ -116,11 +117,13 @@ class Domains:
 
     def stop(self, *, stop_guests: bool) -> None:
         """Let go of the guests, or end them all."""
+        from xapikit.host.classes.vm import ends
+
         if stop_guests:
             with self._lock:
                 running = list(self._domains)
             for vm in running:
-                self.end(vm)
+                ends.switched_off(self.pool, vm)
         self.kind.stop(stop_guests=stop_guests)
 
     # power -------------------------------------------------------------------------------------------------------

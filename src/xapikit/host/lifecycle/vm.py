@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from xapikit.host.lifecycle.tables import HALTED, RUNNING, SUSPENDED, state_text, table
 from xapikit.model import MODEL
@@ -59,6 +59,9 @@ class VmFacts:
     """The pool allows to clone suspended VMs."""
 
 
+_FLAGS = tuple(member.name for member in fields(VmFacts) if member.type == "bool")
+
+
 def operation_error(facts: VmFacts, operation: str) -> Error | None:
     """The error that an operation gets now, or None when it may go on. KeyError for an unknown operation."""
     for rule in _RULES:
@@ -70,7 +73,36 @@ def operation_error(facts: VmFacts, operation: str) -> Error | None:
 
 def allowed_operations(facts: VmFacts) -> list[str]:
     """``VM.allowed_operations``, sorted: every operation without an error, less those that are never listed."""
-    return [operation for operation in _listed() if operation_error(facts, operation) is None]
+    # asked for at every change of a VM; who it is and what texts say does not matter
+    return list(
+        _allowed(
+            facts.power_state,
+            tuple(getattr(facts, name) for name in _FLAGS),
+            frozenset(facts.blocked),
+            tuple(facts.current.values()),
+            facts.guest_features,
+            bool(facts.cannot_suspend),
+            bool(facts.snapshot_schedule),
+        )
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _allowed(
+    power_state: str, flags: tuple[bool, ...], blocked: frozenset[str], current: tuple[str, ...],
+    guest_features: frozenset[str], cannot_suspend: bool, scheduled: bool,
+) -> tuple[str, ...]:  # fmt: skip
+    facts = VmFacts(
+        "",
+        power_state,
+        **dict(zip(_FLAGS, flags, strict=True)),
+        blocked=dict.fromkeys(blocked, ""),
+        current={str(number): operation for number, operation in enumerate(current)},
+        guest_features=guest_features,
+        cannot_suspend="x" if cannot_suspend else "",
+        snapshot_schedule="x" if scheduled else "",
+    )
+    return tuple(operation for operation in _listed() if operation_error(facts, operation) is None)
 
 
 @functools.cache

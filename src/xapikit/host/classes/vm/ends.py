@@ -21,7 +21,7 @@ from xapikit.host.classes.vm import steps, transitions
 from xapikit.host.context import Context, TaskHandle
 from xapikit.host.domains.model import End, Ended
 from xapikit.host.errors import ApiError
-from xapikit.host.lifecycle import PAUSED, RUNNING
+from xapikit.host.lifecycle import HALTED, PAUSED, RUNNING
 from xapikit.host.store import Transaction
 from xapikit.model import NULL_REF
 
@@ -43,8 +43,35 @@ def install(domains: Domains) -> None:
 
 
 def lost(domains: Domains, vm: str) -> None:
-    """A VM that should run has no guest any more: it ended while the server was away."""
-    guest_ended(domains.pool, vm, Ended(End.CRASHED, "it was gone when the toolstack started"))
+    """A VM that should run has no guest any more: it ended while the server was away. As after a crash of a host it
+    stays down, whatever its ``actions_after_crash``."""
+    row = domains.store.get("VM", vm)
+    LOG.warning("VM %s (%s) was gone when the toolstack started", row["uuid"], row["name_label"])
+    with domains.store.transaction() as tx:
+        transitions.announce(tx, "crashed", vm)
+    steps.stop(domains.pool, vm)
+
+
+def switched_off(pool: Pool, vm: str) -> None:
+    """The whole host ends, and its guests with it."""
+    try:
+        steps.stop(pool, vm, "shutdown forcibly")
+    except Exception:
+        LOG.exception("VM %s was not stopped in order", vm)
+
+
+def tidy(pool: Pool) -> None:
+    """Undo what operations left that ended with an earlier server: memory that was reserved, devices of VMs that
+    never came to run, memory images on their way."""
+    with pool.store.transaction() as tx:
+        for vm, row in tx.all("VM").items():
+            tx.update("VM", vm, scheduled_to_be_resident_on=NULL_REF)
+            if row["power_state"] == HALTED and not row["is_control_domain"]:
+                for class_name, field in (("VBD", "VBDs"), ("VIF", "VIFs")):
+                    for ref in row[field]:
+                        tx.update(class_name, ref, currently_attached=False)
+    for file in (pool.state / "run").glob("suspend-*"):
+        file.unlink(missing_ok=True)
 
 
 def guest_ended(pool: Pool, vm: str, ended: Ended) -> None:

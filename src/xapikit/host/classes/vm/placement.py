@@ -145,7 +145,9 @@ def choose_host(view: View, vm: str) -> str:
     if not hosts:
         raise ApiError("NO_HOSTS_AVAILABLE")
     wanted: str = view.get("VM", vm)["affinity"]
-    return wanted if wanted in hosts else max(hosts, key=lambda host: free_memory(view, host))
+    if wanted in hosts or len(hosts) == 1:
+        return wanted if wanted in hosts else hosts[0]
+    return max(hosts, key=lambda host: free_memory(view, host))
 
 
 @implements("VM.get_possible_hosts")

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -54,18 +55,27 @@ def program() -> str | None:
     return shutil.which(PROGRAM)
 
 
-def choose(qemu: str, wanted: str = "auto") -> str:
-    """The accelerator to use: ``kvm`` when a trial guest runs under it, else TCG. ``wanted`` can force either."""
+def choose(qemu: str, wanted: str, remembered: Path) -> str:
+    """The accelerator to use: ``kvm`` when a trial guest runs under it, else TCG. ``wanted`` can force either.
+
+    The outcome of a trial is kept in ``remembered`` until the machine boots again.
+    """
     if wanted in ("kvm", "tcg"):
         return KVM if wanted == "kvm" else TCG
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return TCG
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with contextlib.suppress(OSError, ValueError):
+        known_boot, known = remembered.read_text().split()
+        if known_boot == boot:
+            return KVM if known == "kvm" else TCG
     seconds = trial(qemu, KVM)
     if seconds is None:
         LOG.warning("/dev/kvm opens, but a trial guest does not run under it: guests are emulated (slower)")
-        return TCG
-    LOG.info("hardware virtualization works: the trial guest took %.2f s", seconds)
-    return KVM
+    else:
+        LOG.info("hardware virtualization works: the trial guest took %.2f s", seconds)
+    remembered.write_text(f"{boot} {'tcg' if seconds is None else 'kvm'}\n")
+    return TCG if seconds is None else KVM
 
 
 def trial(qemu: str, accel: str) -> float | None:

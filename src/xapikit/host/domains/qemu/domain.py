@@ -112,6 +112,8 @@ class QemuDomain:
             self._changed(self)
 
     def request_shutdown(self) -> bool:
+        with self._lock:
+            self._reboot_asked = False
         self._do("system_powerdown")
         return True
 

@@ -224,7 +224,7 @@ class QemuKind:
     def _choose(self, wanted: str) -> None:
         qemu = accel.program()
         try:
-            self._accelerator.set_result(accel.choose(qemu, wanted) if qemu else accel.TCG)
+            self._accelerator.set_result(accel.choose(qemu, wanted, self._run / "accelerator") if qemu else accel.TCG)
         except Exception as error:  # whoever starts a guest gets it
             self._accelerator.set_exception(error)
 
