@@ -82,7 +82,7 @@ def test_down_of_a_stopped_demo_is_well(state: State, capsys: pytest.CaptureFixt
 
 
 def test_down_tells_of_processes_that_it_did_not_start(state: State, capsys: pytest.CaptureFixture[str]) -> None:
-    stray = subprocess.Popen(["sleep", "65"], cwd=state.root)
+    stray = subprocess.Popen(["sleep", "65"], cwd=state.root, start_new_session=True)
     try:
         assert main(["demo", "down", "--purge", "--state", str(state.root)]) == 1
         assert f"{stray.pid}  sleep 65" in capsys.readouterr().err

@@ -116,7 +116,7 @@ def test_a_program_that_is_missing_is_named(processes: Processes) -> None:
 
 
 def test_what_works_in_the_state_directory_without_a_record_is_seen(processes: Processes) -> None:
-    stray = subprocess.Popen(["sleep", "63"], cwd=processes.root)
+    stray = subprocess.Popen(["sleep", "63"], cwd=processes.root, start_new_session=True)
     try:
         assert (stray.pid, "sleep 63") in list(processes.strays())
         processes.start("known", ["sleep", "64"], ENV)

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
+from nova_xapi.demo import pool
 from nova_xapi.demo.errors import DemoError
 from nova_xapi.demo.layout import State
 from nova_xapi.demo.processes import Processes
 from nova_xapi.demo.progress import Progress
-from nova_xapi.demo.services import LAYERS, NAMES, STOP_TIMEOUTS
+from nova_xapi.demo.services import LAYERS, NAMES, STOP_TIMEOUTS, Services
 from nova_xapi.demo.up import only_one
 
 
@@ -39,10 +41,12 @@ def down(state: State, progress: Progress, *, purge: bool = False) -> list[str]:
                 continue
             for name in recorded:
                 progress.start(name, f"Stopping {name}" + (f" ({NAMES[name]})" if name in NAMES else ""))
-            with ThreadPoolExecutor(len(recorded)) as pool:
-                for name, was_alive in pool.map(lambda name: stop_one(processes, progress, name), recorded):
+            with ThreadPoolExecutor(len(recorded)) as threads:
+                for name, was_alive in threads.map(lambda name: stop_one(processes, progress, name), recorded):
                     if was_alive:
                         stopped.append(name)
+        if list(processes.strays()):
+            end_guests(state, progress)
         left = list(processes.strays())
     if left:
         raise DemoError(
@@ -52,6 +56,21 @@ def down(state: State, progress: Progress, *, purge: bool = False) -> list[str]:
     if purge:
         shutil.rmtree(state.root)
     return stopped
+
+
+def end_guests(state: State, progress: Progress) -> None:
+    """Guests outlive an xapi-host that was killed. Only it knows them: it is started, finds them and ends them."""
+    services = Services(state)
+    progress.start("guests", "Ending guests of a killed xapi-host")
+    try:
+        pool.start(services, lambda text: progress.note("guests", text), Event())
+    except DemoError as error:
+        # what is left is told below, by its process
+        progress.note("guests", error.message)
+        progress.fail("guests")
+    else:
+        services.processes.stop(pool.NAME, STOP_TIMEOUTS[pool.NAME])
+        progress.done("guests")
 
 
 def stop_one(processes: Processes, progress: Progress, name: str) -> tuple[str, bool]:

@@ -194,18 +194,24 @@ class Processes:
         return was_alive
 
     def strays(self) -> Iterator[tuple[int, str]]:
-        """(pid, command line) of processes that work in the state directory and are not recorded as running."""
+        """(pid, command line) of processes that work in the state directory and are not recorded as running: they have
+        it as working directory or name something in it. What has a terminal is a person's: an editor, a pager."""
         recorded = {pid for record in self.records() for pid in record.group()}
         for path in Path("/proc").glob("[0-9]*"):
             pid = int(path.name)
             if pid in recorded or pid in (os.getpid(), os.getppid()) or start_ticks(pid) is None:
                 continue
             with suppress(OSError):
+                command = (path / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ").strip()
                 cwd = (path / "cwd").readlink()
-                argv = (path / "cmdline").read_bytes().decode(errors="replace").split("\0")
-                inside = cwd == self.root or self.root in cwd.parents
-                if inside and argv[0]:
-                    yield pid, " ".join(argv).strip()
+                inside = cwd == self.root or self.root in cwd.parents or f"{self.root}/" in command
+                if inside and command and not has_terminal(pid):
+                    yield pid, command
+
+
+def has_terminal(pid: int) -> bool:
+    """A terminal controls the process's session."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[4] != "0"
 
 
 def wait_gone(pids: list[int], timeout: float) -> list[int]:
