@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vhd.vhd_tools import MIB, cut_randomly, joined, needs_qemu_img, patch_header, qemu_img, save, sparse_content
@@ -127,7 +127,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(size=st.integers(1, 5 * MIB // 512), steps=STEPS)
 def test_any_sequence_reads_like_the_model(size: int, steps: list[tuple[object, ...]]) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -137,7 +137,7 @@ def test_any_sequence_reads_like_the_model(size: int, steps: list[tuple[object, 
         model.check()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     size=st.integers(8, 5 * MIB // 512),
     ours=st.lists(st.tuples(WHERE, LENGTH, st.integers(0, 3)), max_size=4),
