@@ -191,6 +191,13 @@ def test_a_hard_shutdown_ends_a_clean_one_that_does_not_get_on(call: Caller, xap
     assert call("VM.get_power_state", vm) == "Halted"
 
 
+def test_data_sources_belong_to_running_vms(call: Caller, vm: str) -> None:
+    assert call.error("VM.get_data_sources", vm) == ["VM_BAD_POWER_STATE", vm, "running", "halted"]
+    assert call.error("VM.query_data_source", vm, "cpu0") == ["VM_BAD_POWER_STATE", vm, "running;paused", "halted"]
+    call("VM.start", vm, True, False)
+    assert isinstance(call("VM.query_data_source", vm, "cpu0"), float)
+
+
 def test_disks_and_nics_come_and_go_while_the_vm_runs(call: Caller, vm: str) -> None:
     call("VM.start", vm, False, False)
     vdi = disk(call)

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from xapikit.host.classes.vm.facts import check
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
+from xapikit.host.lifecycle import PAUSED, RUNNING
 from xapikit.host.registry import implements
 from xapikit.host.statistics.sources import Source, host_sources, vm_sources
 
@@ -26,7 +28,20 @@ def _sources(ctx: Context, ref: str) -> dict[str, Source]:
         if ctx.store.peek("host", ref) is None:
             raise ApiError("HOST_OFFLINE", ref)
         return host_sources(ctx.pool, ref)
+    _check_vm(ctx, ref)
     return vm_sources(ctx.pool, ref)
+
+
+def _check_vm(ctx: Context, vm: str) -> None:
+    """The power state comes first. Reading one source also works while the VM is paused, and spells the states in its
+    own way (observed: real_calls_halted)."""
+    if ctx.method == "VM.query_data_source":
+        state = ctx.store.get("VM", vm)["power_state"]
+        if state not in (RUNNING, PAUSED):
+            raise ApiError("VM_BAD_POWER_STATE", vm, "running;paused", state.lower())
+        return
+    with ctx.store.transaction() as tx:
+        check(tx, vm, "data_source_op")
 
 
 @implements("host.get_data_sources", "VM.get_data_sources")

@@ -73,18 +73,25 @@ def _open(ctx: Context, request: HttpRequest) -> socket.socket:
     vm, protocol = _find(ctx, request)
     row = ctx.store.get("VM", vm)
     if row["resident_on"] != ctx.host:
-        raise internal_error("Console is not on this host")
+        raise _refused("Console is not on this host")
     try:
         return cast("socket.socket", ctx.pool.domains.get(vm).open_console(protocol))
     except DomainFailed as error:
-        raise internal_error(str(error)) from error
+        raise _refused(str(error)) from error
+
+
+def _refused(detail: str) -> HttpError:
+    """500, always as HTTP/1.0 (observed: http/console)."""
+    error = internal_error(detail)
+    error.version = "1.0"
+    return error
 
 
 def _find(ctx: Context, request: HttpRequest) -> tuple[str, Protocols]:
     """VM and protocol of ``uuid=`` or ``ref=``, each of a console or of a VM (then its rfb console)."""
     name = request.query.get("ref") or request.query.get("uuid")
     if not name:
-        raise internal_error("Failure: Missing parameter")
+        raise _refused("Failure: Missing parameter")
     for class_name in ("console", "VM"):
         ref = name if ctx.store.peek(class_name, name) is not None else ctx.store.by_uuid(class_name, name)
         if ref is None:
@@ -94,4 +101,4 @@ def _find(ctx: Context, request: HttpRequest) -> tuple[str, Protocols]:
         row = ctx.store.get("console", ref)
         if row["protocol"] in ("rfb", "vt100") and row["VM"] != NULL_REF:
             return row["VM"], row["protocol"]
-    raise internal_error(f'Db_exn.Read_missing_uuid("console", "", "{name}")')
+    raise _refused(f'Db_exn.Read_missing_uuid("console", "", "{name}")')
