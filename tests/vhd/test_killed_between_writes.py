@@ -110,8 +110,9 @@ def test_killed_before_any_write(tmp_path: Path, name: str, monkeypatch: pytest.
         else:
             assert found in (before, after)
         # for the tools too the file is whole, and the operation can be run again
-        monkeypatch.chdir(directory)
-        exec(operation, {"vhd": vhd})  # noqa: S102
+        with monkeypatch.context() as there:
+            there.chdir(directory)
+            exec(operation, {"vhd": vhd})  # noqa: S102
         assert reads_as(directory / looked_at) == after
         for path in directory.glob("*.vhd"):
             vhd.open_chain(path, writable=True).close()
