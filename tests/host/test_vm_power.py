@@ -41,8 +41,8 @@ def vm(call: Caller) -> str:
     return ref
 
 
-def disk(call: Caller, size: int = 1 << 20) -> str:
-    sr = call("pool.get_default_SR", call("pool.get_all")[0])
+def disk(call: Caller, size: int = 1 << 20, sr: str = "") -> str:
+    sr = sr or call("pool.get_default_SR", call("pool.get_all")[0])
     record = {"name_label": "d", "SR": sr, "virtual_size": size, "type": "user", "sharable": False,
               "read_only": False, "other_config": {}}  # fmt: skip
     ref: str = call("VDI.create", record)

@@ -49,10 +49,10 @@ def xapi(tmp_path: Path) -> Iterator[EmbeddedHost]:
 class Guest:
     """One VM with a boot sector on its disk."""
 
-    def __init__(self, xapi: EmbeddedHost) -> None:
+    def __init__(self, xapi: EmbeddedHost, sr: str = "") -> None:
         self.xapi = xapi
         self.log_in()
-        self.vdi = disk(self.call, DISK_BYTES)
+        self.vdi = disk(self.call, DISK_BYTES, sr)
         connection = http.client.HTTPConnection(urlsplit(xapi.urls[0]).netloc, timeout=SECONDS)
         task = self.call("task.create", "import", "")
         path = f"/import_raw_vdi?vdi={self.vdi}&format=raw&session_id={self.call.session}&task_id={task}"
@@ -101,6 +101,43 @@ class Guest:
         store = self.xapi.pool.store
         found = store.wait(lambda: all(store.get("VM", self.vm)[k] == v for k, v in fields.items()), SECONDS)
         assert found, (fields, store.get("VM", self.vm))
+
+
+@pytest.mark.timeout(170)
+def test_a_guest_moves_between_hosts_with_and_without_its_disk(tmp_path: Path) -> None:
+    with EmbeddedHost(tmp_path / "state", domains="qemu", hosts=2, options={"qemu_accelerator": "tcg"}) as xapi:
+        first, second = (host.ref for host in xapi.hosts)
+        caller = Caller(xapi.urls[0], password=xapi.password)
+        config = {"server": "127.0.0.1", "serverpath": str(tmp_path / "share")}
+        (tmp_path / "share").mkdir()
+        sr = caller("SR.create", first, config, 0, "shared", "", "nfs", "user", True, {})
+        guest = Guest(xapi, sr)
+        guest.call("VM.start_on", guest.vm, first, False, False)
+        with guest.console() as line:
+            read_until(line, b"boot ok")
+        pid = guest.domain.process.pid
+        guest.call("VM.pool_migrate", guest.vm, second, {"live": "true"})
+        assert guest.domain.process.pid != pid
+        with guest.console() as line:
+            line.sendall(b"moving on")
+            assert b"boot ok" not in read_until(line, b"moving on"), "it went on, it did not boot"
+        local = next(
+            pbd["SR"]
+            for pbd in xapi.pool.store.find("PBD", host=first).values()
+            if xapi.pool.store.get("SR", pbd["SR"])["type"] == "ext"
+        )
+        dest = guest.call("host.migrate_receive", first, guest.call("network.get_all")[0], {})
+        guest.call("VM.migrate_send", guest.vm, dest, True, {guest.vdi: local}, {}, {})
+        with guest.console() as line:
+            line.sendall(b"moved on")
+            assert b"boot ok" not in read_until(line, b"moved on")
+        assert guest.call("VDI.get_SR", guest.call("VBD.get_VDI", guest.vbd)) == local
+        guest.call("VM.hard_reboot", guest.vm)  # and it boots from the disk that moved
+        guest.type(b"s")
+        guest.wait(power_state="Halted")
+        assert processes(xapi) == []
+        caller.close()
+        guest.call.close()
 
 
 def processes(xapi: EmbeddedHost) -> list[str]:
