@@ -12,11 +12,21 @@
 """Options and the feature table of the whole suite."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tomllib
+from hypothesis import HealthCheck, settings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
+
+# how long an example takes says something about the machine, not about the code
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 FEATURES: dict[str, str] = tomllib.loads((Path(__file__).parent / "features.toml").read_text())["features"]
 
