@@ -171,6 +171,16 @@ class XenAPIDriver(driver.ComputeDriver):
     def unpause(self, instance: Any) -> None:
         self.service.power.unpause(instance.uuid)
 
+    # ------------------------------------------------------------------------------------------ images
+
+    def cache_image(self, context: Any, image_id: str) -> bool:
+        service = self.service
+        if service.settings.cache_images == "none":
+            raise NotImplementedError()
+        service.conn.await_in_step()
+        sr_ref, _ = sr.choose(service.conn)
+        return service.images.fetch(context, image_id, sr_ref)
+
     # ---------------------------------------------------------------------------------------- consoles
 
     def get_console_output(self, context: Any, instance: Any) -> bytes:

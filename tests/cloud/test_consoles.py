@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Consoles through Nova: the log through its API, a picture the way its proxy gets one, token and validation included."""
+"""Consoles through Nova: the log by its API, a picture the way its proxy gets one, token and validation included."""
 
 import random
 import socket

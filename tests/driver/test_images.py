@@ -64,6 +64,7 @@ def test_a_disk_grows_to_the_flavor_and_starts_with_the_image(rig: Rig) -> None:
     assert begins_with(rig, ref, image)
 
 
+@pytest.mark.feature("storage.image")
 @pytest.mark.parametrize(("root_gb", "expected"), [(1, {"0", "1"}), (0, {"1"})])
 def test_an_iso_is_a_cd_beside_a_blank_disk(rig: Rig, root_gb: int, expected: set[str]) -> None:
     driver, image = rig.driver(), rig.glance.add(iso(), "iso")
@@ -157,3 +158,14 @@ def test_a_server_from_an_unknown_format_is_refused_without_a_call(rig: Rig) -> 
     ):
         driver.spawn(rig.context, instance(image.id), meta(image), [], "secret", {}, network_info=[])
     assert not {"VM.create", "VDI.create"} & set(calls)
+
+
+@pytest.mark.feature("operation.cache-images")
+def test_an_image_is_cached_before_anybody_needs_it(rig: Rig) -> None:
+    driver, image = rig.driver(), rig.image()
+    assert driver.cache_image(rig.context, image.id) is True
+    assert driver.cache_image(rig.context, image.id) is False
+    rig.spawn(driver, image)
+    assert image.downloads == 1
+    with pytest.raises(NotImplementedError):
+        rig.driver(cache_images="none").cache_image(rig.context, image.id)

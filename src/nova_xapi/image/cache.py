@@ -32,7 +32,7 @@ from nova_xapi.storage import vdi
 from xapikit.client import Record, XapiClient
 
 from . import marks
-from .description import Image, Kind, describe_meta
+from .description import Image, Kind, describe, describe_meta
 from .errors import ImageTooLarge, ImportLost
 from .importer import Imported, Importer
 from .lock import LEASE, ImportLock
@@ -71,7 +71,8 @@ class ImageCache:
         self._client = client
         self._service = service
         self._run = run
-        self._importer = Importer(client, source or GlanceSource(), service, run)
+        self._source = source or GlanceSource()
+        self._importer = Importer(client, self._source, service, run)
         self._lock = ImportLock(client, service, run, lease)
         self._guard = threading.Lock()
         self._flights: dict[tuple[str, str], Future[Base]] = {}
@@ -82,8 +83,17 @@ class ImageCache:
         ``root_gb``: the flavor's root disk in GiB, 0 for as large as the image. Raises what
         `Importer.import_image` raises, and what calls to the host raise.
         """
-        image = describe_meta(image_meta)
-        root_bytes = root_gb * GIB
+        return self._provide(context, describe_meta(image_meta), sr, root_gb * GIB)
+
+    def fetch(self, context: Any, image_id: str, sr: str) -> bool:
+        """Have a base copy ready before anybody needs it; False when there was one already. Raises as `provide`."""
+        image = describe(self._source.record(context, image_id))
+        if self.find(image, sr) is not None:
+            return False
+        self._provide(context, image, sr, 0)
+        return True
+
+    def _provide(self, context: Any, image: Image, sr: str, root_bytes: int) -> Base:
         while True:
             base = self.find(image, sr)
             if base is None:
