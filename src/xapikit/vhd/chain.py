@@ -232,13 +232,9 @@ class Disk:
 
     def write_zeroes(self, offset: int, length: int) -> None:
         """Make a range read as zeros without storing them where nothing is stored."""
-        self._check(offset, length)
-        end = offset + length
-        while offset < end:
-            step = min(end - offset, len(ZEROS))
-            for start, count, _, _ in self._pieces(offset, step):
-                self.pwrite(start, memoryview(ZEROS)[:count])
-            offset += step
+        for start, count in self.extents(offset, length):
+            for at in range(start, start + count, len(ZEROS)):
+                self.pwrite(at, memoryview(ZEROS)[: min(len(ZEROS), start + count - at)])
 
     def _write_block(self, block: int, start: int, view: memoryview) -> None:
         leaf = self.leaf
