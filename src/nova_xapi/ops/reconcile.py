@@ -80,8 +80,9 @@ class Reconciler:
             self.run()
         except Exception:
             LOG.exception("clean-up at start did not finish; it is tried again in %g s", DELAY)
-            self._wanted.set()
         self._conn.running.on_uncertain = self.soon
+        # what was under way in the server when an earlier run was killed may have come after the first look
+        self.soon()
         self._thread.start()
 
     def stop(self) -> None:
