@@ -216,6 +216,48 @@ def test_an_async_call_ends_with_its_typed_error_and_leaves_no_task(
     assert not client.call("task.get_by_name_label", "Async.VM.start")
 
 
+SIZE = 4 << 20
+
+
+@pytest.mark.parametrize("kind", ["error", "cut_before", "cut_after"])
+@pytest.mark.parametrize("method", ["task.create", "put_import_raw_vdi", "task.destroy", "get_export_raw_vdi"])
+def test_a_transfer_that_fails_anywhere_leaves_no_task_and_no_hold_on_the_disk(
+    xapi_host: EmbeddedHost,  # noqa: F811
+    method: str,
+    kind: Any,
+) -> None:
+    content = random.Random(1).randbytes(SIZE)
+    with client_of(xapi_host, cache_classes=["SR"]) as client:
+        client.cache.start(20)
+        sr = next(ref for ref, record in client.cache.records("SR").items() if record["type"] == "ext")
+        record = {
+            "SR": sr,
+            "virtual_size": SIZE,
+            "type": "user",
+            "sharable": False,
+            "read_only": False,
+            "other_config": {},
+        }
+        vdi = client.call("VDI.create", record)
+        xapi_host.faults.add(kind, method=method, count=1, error=["INTERNAL_ERROR", "injected"])
+        outcome = "worked"
+        try:
+            client.import_vdi(vdi, [content[: SIZE // 2], content[SIZE // 2 :]], SIZE)
+            with client.export_vdi(vdi) as chunks:
+                assert b"".join(chunks) == content
+        except errors.ClientError as error:
+            outcome = type(error).__name__
+        if method == "task.destroy" or (method == "task.create" and kind != "error"):
+            assert outcome == "worked"
+        left = client.call("task.get_all_records")
+        if method == "task.destroy" and kind == "error":
+            # the server refused to remove it: it has ended, and the server will purge it
+            assert [task["status"] for task in left.values()] == ["success"]
+        else:
+            assert not left, outcome
+        client.call("VDI.destroy", vdi)
+
+
 EVENTLET = """
 import eventlet
 eventlet.monkey_patch()
