@@ -80,6 +80,7 @@ class SmallServer:
         self.connections = 0
         self.requests: list[str] = []
         self.http: dict[str, Callable[[str, dict[str, str], Any], None]] = {}
+        self.extra_headers = ""
         self._cuts: dict[str, list[str]] = {}
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -199,6 +200,7 @@ class SmallServer:
         if when == "after":
             raise Cut
         head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\nconnection: keep-alive\r\n"
+        head += self.extra_headers
         if when == "inside":
             connection.sendall(head.encode() + b"\r\n" + body[: len(body) // 2])
             raise Cut

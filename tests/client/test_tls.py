@@ -19,6 +19,7 @@ import pytest
 
 from client.small_server import SmallServer, make_certificate, serving
 from xapikit.client import TlsPolicy, XapiClient, errors, normalize_fingerprint
+from xapikit.wire import Failure
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,34 @@ def test_a_given_authority_is_trusted_for_its_name_only(certificate: tuple[Path,
         with pytest.raises(errors.CertificateRefused, match="match"):
             client_of(server, TlsPolicy(ca_file=str(other))).connect()
         server.address = "127.0.0.1"
+
+
+@pytest.mark.parametrize("told", ["right", "wrong", "nonsense", ""])
+def test_a_pinned_member_vouches_for_the_certificate_of_its_coordinator(
+    certificate: tuple[Path, str], tmp_path: Path, told: str
+) -> None:
+    path, digest = certificate
+    member_path, member_digest = make_certificate(tmp_path, "member")
+    with serving(answer, path) as coordinator, serving(answer, member_path) as member:
+
+        def slave(method: str, params: list[Any]) -> Any:
+            raise Failure(["HOST_IS_SLAVE", "10.0.0.9"])
+
+        member._call = slave  # type: ignore[method-assign]
+        value = {"right": f"sha-256:{digest}", "wrong": "ab" * 32, "nonsense": "zzz", "": ""}[told]
+        member.extra_headers = f"x-xenapi-response-host-certificate-thumbprint: {value}\r\n" if value else ""
+        client = XapiClient(
+            member.url, username="root", password="right", originator="test", patience=1.0,
+            tls=TlsPolicy(fingerprint=member_digest), addresses={"10.0.0.9": coordinator.url},
+        )  # fmt: skip
+        if told == "right":
+            assert client.call("VM.get_all") == "ok"
+        else:
+            with pytest.raises(errors.CertificateRefused) as refusal:
+                client.connect()
+            # who knows better can accept it
+            assert normalize_fingerprint(refusal.value.fingerprint) == digest
+        client.close()
 
 
 def test_kept_tls_connections_that_the_server_closed_are_noticed(certificate: tuple[Path, str]) -> None:

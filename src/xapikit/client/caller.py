@@ -106,7 +106,7 @@ class Caller:
                 # two members that name each other: an election is going on
                 if redirects > _MAX_REDIRECTS or (redirects > 1 and not backoff.pause()):
                     raise
-                self.sessions.follow(error.address, session)
+                self.sessions.follow(error, session)
             except XapiError as error:
                 if error.code == "SESSION_INVALID" and session is not None and not renewed:
                     renewed += 1

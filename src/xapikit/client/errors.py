@@ -94,6 +94,8 @@ class HostIsSlave(XapiError):
     CODE = "HOST_IS_SLAVE"
     PARAMS = ("address",)
     address: str
+    coordinator_fingerprint: str = ""
+    """What the member says the coordinator's certificate is, where it was asked."""
 
 
 class VmBadPowerState(XapiError):

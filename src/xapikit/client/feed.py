@@ -150,7 +150,7 @@ class EventFeed:
             params = [self._classes, self._token, 0.0 if fresh else self._poll]
             reply = self._caller.call_on(connection, session, "event.from", params, deadline)
         except HostIsSlave as error:
-            self._caller.sessions.follow(error.address, session)
+            self._caller.sessions.follow(error, session)
             raise
         except XapiError as error:
             if error.code == "SESSION_INVALID":

@@ -19,10 +19,13 @@ from typing import Any, Final
 
 from xapikit.client.connection import USER_AGENT, Connection
 from xapikit.client.deadline import Deadline
-from xapikit.client.errors import HttpError, TransportError, xapi_error
+from xapikit.client.errors import HostIsSlave, HttpError, TransportError, xapi_error
 from xapikit.wire import MAX_REQUEST_BYTES, Failure, MalformedResponse, jsonrpc
 
 _PAGE_SHOWN: Final = 200
+# a member that is asked so tells, with HOST_IS_SLAVE, the fingerprint of its coordinator's certificate (reference 1.2)
+_ASK_FINGERPRINT: Final = "x-xenapi-request-host-certificate-thumbprint: sha-256:master\r\n"
+_TOLD_FINGERPRINT: Final = "x-xenapi-response-host-certificate-thumbprint"
 
 
 class Rpc:
@@ -41,9 +44,10 @@ class Rpc:
         body = jsonrpc.encode_request(method, params, next(self._ids))
         if len(body) > MAX_REQUEST_BYTES:
             raise ValueError(f"{method}: call of {len(body)} bytes; a XAPI server reads {MAX_REQUEST_BYTES}")
+        asking = _ASK_FINGERPRINT if connection.endpoint.secure else ""
         head = (
             f"POST /jsonrpc HTTP/1.1\r\nHost: {connection.endpoint.netloc}\r\nUser-Agent: {USER_AGENT}\r\n"
-            f"Content-Type: {jsonrpc.CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Content-Type: {jsonrpc.CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n{asking}\r\n"
         )
         try:
             reply, data = connection.request(head.encode("latin-1") + body, deadline)
@@ -57,7 +61,10 @@ class Rpc:
         try:
             return jsonrpc.decode_response(data)
         except Failure as failure:
-            raise xapi_error([self._redact(text) for text in failure.error], method) from None
+            raised = xapi_error([self._redact(text) for text in failure.error], method)
+            if isinstance(raised, HostIsSlave):
+                raised.coordinator_fingerprint = reply.headers.get(_TOLD_FINGERPRINT, "")
+            raise raised from None
         except MalformedResponse as error:
             raise HttpError(f"not a XAPI server: {error}", reply.status, str(connection.endpoint), method) from None
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from xapikit.client.connection import Connection
 from xapikit.client.deadline import Deadline
 from xapikit.client.endpoint import Endpoint, endpoint_for, endpoint_for_url
-from xapikit.client.errors import ClientClosed, ClientError, NotSent
+from xapikit.client.errors import ClientClosed, ClientError, HostIsSlave, NotSent
 from xapikit.client.pool import ConnectionPool
 from xapikit.client.rpc import Rpc
 from xapikit.client.secret import LOG, Redactor, Secret
@@ -71,6 +71,7 @@ class SessionKeeper:
         self._known = list(dict.fromkeys(endpoints))
         self._endpoint = self._known[0]
         self._pools: dict[Endpoint, ConnectionPool] = {}
+        self._policies: dict[Endpoint, TlsPolicy] = {}
         self._session: Session | None = None
         self._generation = 0
         self._closed = False
@@ -97,24 +98,45 @@ class SessionKeeper:
             if endpoint not in self._pools:
                 if not endpoint.secure:
                     LOG.warning("%s: passwords and sessions travel in clear text; use https", endpoint)
-                self._pools[endpoint] = ConnectionPool(endpoint, self._tls, self._connections)
+                self._pools[endpoint] = ConnectionPool(endpoint, self._policy(endpoint), self._connections)
             return self._pools[endpoint]
 
     def connect(self, endpoint: Endpoint, deadline: Deadline) -> Connection:
         """A connection of its own, outside the pool, for event streams and transfers. The caller closes it."""
         if self._closed:
             raise ClientClosed("the client was closed", str(endpoint))
-        return Connection(endpoint, self._tls, deadline)
+        return Connection(endpoint, self._policy(endpoint), deadline)
 
-    def follow(self, address: str, session: Session | None) -> None:
-        """A member named the coordinator: go there, unless another thread has already moved on from ``session``."""
-        target = self.endpoint_of(address)
+    def _policy(self, endpoint: Endpoint) -> TlsPolicy:
+        return self._policies.get(endpoint, self._tls)
+
+    def follow(self, error: HostIsSlave, session: Session | None) -> None:
+        """A member named the coordinator: go there, unless another thread has already moved on from ``session``.
+
+        Where certificates are pinned, the fingerprint that the (verified) member tells counts as pinned too.
+        """
+        target = self.endpoint_of(error.address)
         with self._lock:
+            self._trust(target, error.coordinator_fingerprint)
             if session is not None and self._session is not session:
                 return
             if target != self._endpoint:
                 LOG.info("%s is a pool member; its coordinator is %s", self._endpoint, target)
             self._move(target)
+
+    def _trust(self, target: Endpoint, told: str) -> None:
+        if not (told and target.secure and self._tls.pins):
+            return
+        try:
+            policy = self._tls.also_trusting(told)
+        except ValueError:
+            LOG.warning("%s: a member told a fingerprint that is none: %r", target, told[:80])
+            return
+        if policy.pins != self._policy(target).pins:
+            self._policies[target] = policy
+            outdated = self._pools.pop(target, None)
+            if outdated is not None:
+                outdated.drop_idle()
 
     def try_elsewhere(self, failed: Endpoint) -> None:
         """Nobody answers at ``failed``: take the next endpoint known, if that is where calls still go."""

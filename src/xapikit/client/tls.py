@@ -18,7 +18,7 @@ import hashlib
 import re
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xapikit.client.endpoint import Endpoint
 from xapikit.client.errors import CertificateRefused
@@ -62,6 +62,10 @@ class TlsPolicy:
     def pins(self) -> frozenset[str]:
         words = (self.fingerprint or "").split(",")
         return frozenset(normalize_fingerprint(word) for word in words if word.strip())
+
+    def also_trusting(self, fingerprint: str) -> TlsPolicy:
+        """This policy with one more pin. Raises ValueError for what is no fingerprint."""
+        return replace(self, fingerprint=f"{self.fingerprint or ''},{normalize_fingerprint(fingerprint)}")
 
     @functools.cached_property
     def context(self) -> ssl.SSLContext:
