@@ -75,6 +75,7 @@ class ImageCache:
         self._importer = Importer(client, self._source, service, run)
         self._lock = ImportLock(client, service, run, lease)
         self._guard = threading.Lock()
+        self._known: dict[tuple[str, str], str] = {}
         self._flights: dict[tuple[str, str], Future[Base]] = {}
 
     def provide(self, context: Any, image_meta: Any, sr: str, root_gb: int) -> Base:
@@ -128,6 +129,11 @@ class ImageCache:
 
     def find(self, image: Image, sr: str) -> Base | None:
         """The base copy, if there is one; asks the event cache alone."""
+        # where it was last time, checked: a pool may have more VDIs than one wants to look through for each server
+        known = self._known.get((image.id, sr))
+        record = self._client.cache.get("VDI", known) if known else None
+        if known and record is not None and record["SR"] == sr and _is_base_of(record, image):
+            return _base(known, record, image)
         found = [
             (record["other_config"].get(marks.CACHED, ""), record["uuid"], ref, record)
             for ref, record in self._client.cache.find("VDI", SR=sr).items()
@@ -136,10 +142,9 @@ class ImageCache:
         if not found:
             return None
         # there may be two for a moment when a service came back from the dead; all take the same one
-        _, uuid, ref, record = min(found, key=lambda one: one[:3])
-        vdi_size = int(record["virtual_size"])
-        size = int(record["other_config"].get(marks.SIZE) or vdi_size)
-        return Base(ref, uuid, image.kind, size, vdi_size)
+        _, _, ref, record = min(found, key=lambda one: one[:3])
+        self._known[image.id, sr] = ref
+        return _base(ref, record, image)
 
     def reap(self) -> int:
         """Remove what earlier runs of this service left half done; answers how many VDIs and locks.
@@ -231,6 +236,12 @@ def _there(value: T | None) -> T:
     """What `EventCache.wait_for` answers is true, which its type cannot tell."""
     assert value is not None
     return value
+
+
+def _base(ref: str, record: Record, image: Image) -> Base:
+    vdi_size = int(record["virtual_size"])
+    size = int(record["other_config"].get(marks.SIZE) or vdi_size)
+    return Base(ref, record["uuid"], image.kind, size, vdi_size)
 
 
 def _is_base_of(record: Record, image: Image) -> bool:
