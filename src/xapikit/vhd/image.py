@@ -20,6 +20,7 @@ the entry of the block table. Whoever opens the file after a kill between two of
 
 import fcntl
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,22 @@ _BITMAPS = 2048
 Segment = tuple[int, int, int | None]
 
 
+def _lock(fd: int, path: Path) -> None:
+    """Take the writer's lock. Raises DiskBusy.
+
+    A lock that was given back may be held on for a moment by a process that another thread is just starting: between
+    fork and exec it has all open files. Nothing tells the end of that moment, so a busy file is tried a few times.
+    """
+    for patience in (0.001, 0.01, 0.05, 0.2, None):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if patience is None:
+                raise DiskBusy(path) from None
+            time.sleep(patience)
+
+
 class Image:
     """An open VHD file, or a raw file taken as the fixed-size root of a chain."""
 
@@ -66,10 +83,7 @@ class Image:
         self.fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
         try:
             if writable:
-                try:
-                    fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise DiskBusy(path) from None
+                _lock(self.fd, path)
             self._open_raw() if raw else self._open()
         except VhdRejected as error:
             os.close(self.fd)

@@ -214,6 +214,8 @@ class Attachments:
             yield
         finally:
             for served in reversed(stopped):
+                if isinstance(served, SwitchableDisk) and served.closed:
+                    continue  # its transfer ended meanwhile
                 try:
                     served.resume()
                 except Exception:

@@ -23,7 +23,7 @@ import time
 from typing import TYPE_CHECKING
 
 from xapikit.host.errors import ApiError
-from xapikit.host.storage.intents import Intent, noted
+from xapikit.host.storage.intents import Intent
 from xapikit.host.storage.operations import has_plugged_pbd
 from xapikit.host.storage.repository import VhdRepository
 from xapikit.host.storage.tree import Node, Tree
@@ -171,7 +171,9 @@ class Collector:
             children = tree.children.get(node.uuid, [])
             with self._storage.attachments.paused(self._disks(list(tree.leaves_under(node.uuid)))):
                 repository.bypass(node.uuid, children)
-            self._show(sr, repository, gone=node.uuid, changed=children)
+            # the parent may have grown to the size of what was merged into it
+            parents = [] if node.parent is None else [node.parent]
+            self._show(sr, repository, gone=node.uuid, changed=[*children, *parents])
 
     def _coalesce_leaf(self, sr: str, repository: VhdRepository, node: Node) -> bool:
         storage = self._storage
@@ -188,7 +190,7 @@ class Collector:
             return False
         with (
             storage.attachments.paused([ref]),
-            noted(repository.directory, Intent("leaf-coalesce", leaf=node.uuid, base=base)),
+            storage.noted(sr, repository, Intent("leaf-coalesce", leaf=node.uuid, base=base)),
         ):
             repository.merge(node.uuid)
             repository.promote(node.uuid, base)

@@ -239,6 +239,10 @@ class SwitchableDisk:
             offset += step
 
     @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
     def paused(self) -> bool:
         return self._disk is None
 

@@ -30,6 +30,7 @@ from xapikit.host.storage.disks import SwitchableDisk
 from xapikit.host.storage.drivers import sr_directory
 from xapikit.host.storage.errors import backend_failure
 from xapikit.host.storage.flusher import Flusher
+from xapikit.host.storage.intents import Intent, noted
 from xapikit.host.storage.isofiles import IsoRepository
 from xapikit.host.storage.operations import (
     LOCK_PREFIX,
@@ -116,6 +117,20 @@ class Storage:
         with self.locked(sr):
             if repository.settle(lambda uuid: self.store.by_uuid("VDI", uuid) is not None):
                 scan(self, sr)
+
+    @contextmanager
+    def noted(self, sr: str, repository: VhdRepository, intent: Intent) -> Iterator[None]:
+        """Keep a note of a change while the block runs; one that fails is settled as after a kill."""
+        with noted(repository.directory, intent):
+            try:
+                yield
+            except BaseException:
+                try:
+                    repository.settle_one(intent, lambda uuid: self.store.by_uuid("VDI", uuid) is not None)
+                    scan(self, sr)
+                except Exception:
+                    LOG.exception("%s failed half-way in %s, and cannot be settled", intent, repository.directory)
+                raise
 
     def _restore_locks(self) -> None:
         """Locks are those of the disks in use now: by a data path, or by a VBD of a guest without a machine."""

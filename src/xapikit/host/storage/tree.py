@@ -13,12 +13,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from xapikit import vhd
 from xapikit.host.storage.names import vhd_path, vhd_uuid
+
+_ATTEMPTS = 50
+_TICK_NS = 50_000_000
 
 
 class BrokenDisk(Exception):
@@ -46,13 +50,23 @@ class Node:
 
 
 def read_node(directory: Path, uuid: str) -> Node:
-    """Look at one file. Raises BrokenDisk; FileNotFoundError when there is none."""
-    try:
-        info = vhd.info(vhd_path(directory, uuid))
-    except FileNotFoundError:
-        raise
-    except (vhd.VhdError, OSError) as error:
-        raise BrokenDisk(uuid, str(error)) from error
+    """Look at one file. Raises BrokenDisk; FileNotFoundError when there is none.
+
+    A disk may be written to meanwhile: what looks broken and has changed since is looked at again.
+    """
+    path = vhd_path(directory, uuid)
+    for attempt in range(_ATTEMPTS):
+        before = path.stat()
+        try:
+            info = vhd.info(path)
+            break
+        except FileNotFoundError:
+            raise
+        except (vhd.VhdError, OSError) as error:
+            after = path.stat()
+            changed = (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size)
+            if not changed or attempt == _ATTEMPTS - 1:
+                raise BrokenDisk(uuid, str(error)) from error
     parent = None
     if info.parent_name is not None:
         parent = vhd_uuid(info.parent_name)
@@ -73,17 +87,19 @@ class NodeCache:
     """Headers that were read before, good as long as the file has not changed since."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[tuple[int, int, int], Node]] = {}
+        self._known: dict[str, tuple[tuple[int, ...], Node]] = {}
 
     def read(self, directory: Path, uuid: str) -> Node:
         """As ``read_node``."""
         stat = vhd_path(directory, uuid).stat()
-        stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
+        stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         known = self._known.get(uuid)
         if known is not None and known[0] == stamp:
             return known[1]
         node = read_node(directory, uuid)
-        self._known[uuid] = (stamp, node)
+        # file systems stamp in ticks of some milliseconds: another change within the tick would not show
+        if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > _TICK_NS:
+            self._known[uuid] = (stamp, node)
         return node
 
     def keep_only(self, uuids: Iterable[str]) -> None:

@@ -32,7 +32,7 @@ from xapikit.host.store import Row, Transaction
 from xapikit.wire import DateTime
 
 if TYPE_CHECKING:
-    from xapikit.host.storage.service import Storage
+    from xapikit.host.storage.service import Repository, Storage
 
 _CARRIED = ("name_label", "name_description", "type", "sharable", "other_config", "xenstore_data", "tags")
 """Fields that a snapshot, clone or copy has from its origin (observed: snapshot_clone_copy)."""
@@ -78,7 +78,7 @@ def branch(storage: Storage, vdi: str, *, snapshot: bool) -> str:
         new, base = store.new_uuid(), store.new_uuid()
         failure = errors.SNAPSHOT_FAILED if snapshot else errors.CLONE_FAILED
         intent = Intent("snapshot", new=[new], leaf=row["uuid"], base=base)
-        with noted(repository.directory, intent):
+        with storage.noted(sr, repository, intent):
             with storage.attachments.paused([vdi]):
                 branched = repository.branch(row["location"], new, base, failure=failure)
             numbers = repository.capacity.sizes(*(repository.path(uuid) for uuid in (row["uuid"], new, base)))
@@ -126,20 +126,24 @@ def destroy(storage: Storage, vdi: str) -> None:
         row = store.get("VDI", vdi)
         if storage.attachments.uses(vdi):  # attached since the operation was allowed
             raise ApiError("VDI_IN_USE", vdi, "destroy")
-        with noted(repository.directory, Intent("destroy", leaf=row["uuid"])):
-            if isinstance(repository, IsoRepository):
-                repository.destroy(row["location"])
-                gone = True
-            else:
+        if isinstance(repository, IsoRepository):
+            repository.destroy(row["location"])
+            _destroyed(storage, vdi, row, repository, gone=True)
+        else:
+            with storage.noted(sr, repository, Intent("destroy", leaf=row["uuid"])):
                 gone = repository.destroy(row["location"], has_children=_has_children(storage, row))
-            numbers = repository.capacity.sizes(repository.path(row["location"]))
-            with store.transaction() as tx:
-                if gone:
-                    remove_row(tx, vdi, vbds=True)
-                else:
-                    tx.update("VDI", vdi, managed=False, read_only=True, name_label="base copy")
-                storage.refresh_sr(tx, sr, numbers, grown=-row["virtual_size"])
+                _destroyed(storage, vdi, row, repository, gone=gone)
     storage.collector.kick(sr)
+
+
+def _destroyed(storage: Storage, vdi: str, row: Row, repository: Repository, *, gone: bool) -> None:
+    numbers = repository.capacity.sizes(repository.path(row["location"]))
+    with storage.store.transaction() as tx:
+        if gone:
+            remove_row(tx, vdi, vbds=True)
+        else:
+            tx.update("VDI", vdi, managed=False, read_only=True, name_label="base copy")
+        storage.refresh_sr(tx, row["SR"], numbers, grown=-row["virtual_size"])
 
 
 def _has_children(storage: Storage, row: Row) -> bool:
