@@ -42,6 +42,7 @@ class ConnectionPool:
         self._in_use: set[Connection] = set()
         self._opening = 0
         self._closed = False
+        self._retired = False
 
     @contextmanager
     def connection(self, deadline: Deadline) -> Iterator[Connection]:
@@ -94,7 +95,7 @@ class ConnectionPool:
     def _give_back(self, connection: Connection) -> None:
         with self._condition:
             self._in_use.discard(connection)
-            keep = connection.reusable and not self._closed
+            keep = connection.reusable and not (self._closed or self._retired)
             if keep:
                 self._idle.append(connection)
             self._condition.notify()
@@ -107,6 +108,12 @@ class ConnectionPool:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+
+    def retire(self) -> None:
+        """Close connections as they come back: another pool has taken over."""
+        with self._condition:
+            self._retired = True
+        self.drop_idle()
 
     def close(self) -> None:
         """Close idle connections and wake the threads that wait on the others."""

@@ -136,7 +136,7 @@ class SessionKeeper:
             self._policies[target] = policy
             outdated = self._pools.pop(target, None)
             if outdated is not None:
-                outdated.drop_idle()
+                outdated.retire()
 
     def try_elsewhere(self, failed: Endpoint) -> None:
         """Nobody answers at ``failed``: take the next endpoint known, if that is where calls still go."""
