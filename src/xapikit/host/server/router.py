@@ -118,9 +118,10 @@ class Router:
                     self._pool.sessions.require(session, f"http/{action}", _ROLES[action])
                 except ApiError:
                     raise forbidden() from None
-            if function is None:
-                raise not_found(f"{action} is not served by this host")
             task = self._task(action, request, session, host)
+            if function is None:
+                self._fail(task, ApiError("NOT_IMPLEMENTED", action))
+                raise not_found(f"{action} is not served by this host")
             context = Context(
                 self._pool,
                 session,
