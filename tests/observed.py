@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from observed_http import HttpSteps
 from xapikit.host import EmbeddedHost
 from xapikit.host.store.values import STORED_CLASSES
 from xapikit.model import MODEL
@@ -110,6 +111,7 @@ class Replayer:
             if step.get("call") == "VM.create"
         )
         self._tokens: list[str] = []
+        self._http = HttpSteps(self.urls, self._fill)
 
     def _inventory(self) -> None:
         """Bind what a pool has from the beginning."""
@@ -258,31 +260,10 @@ class Replayer:
         return None if self._match(expected, found) else (expected, found)
 
     def _http_step(self, step: dict[str, Any]) -> tuple[Any, Any] | None:
-        body = step.get("body")
-        if body is not None and re.search(r"\d+ bytes|XML-RPC|tar|vhd|VHD", body):
-            return None  # bodies are left out of the recording
-        host = 1 if step.get("to") == "$host2_address" else 0
-        connection = http.client.HTTPConnection(urlsplit(self.urls[host]).netloc, timeout=5)
-        headers = {k: self._fill(v) for k, v in step.get("headers", {}).items()}
-        if any("base64" in value for value in headers.values()) or "above 1024" in step.get("note", ""):
+        played = self._http.play(step)
+        if played is None or self._match(*played):
             return None
-        try:
-            connection.putrequest(step["http"], self._fill(step["path"]), skip_accept_encoding=True)
-            for name, value in headers.items():
-                connection.putheader(name, value)
-            connection.endheaders()
-            reply = connection.getresponse()
-            version = {10: "1.0", 11: "1.1"}[reply.version]
-            found = {"status_line": f"HTTP/{version} {reply.status} {reply.reason}"}
-            expected = {"status_line": step["outcome"]["status_line"]}
-            given = step["outcome"].get("body")
-            if given is not None and not re.fullmatch(r"\d+ bytes", given) and "<<" not in given:
-                expected["body"], found["body"] = given, reply.read().decode("utf-8", "replace")
-        except TimeoutError:
-            return step["outcome"], "nothing within 5 s"
-        finally:
-            connection.close()
-        return None if self._match(expected, found) else (expected, found)
+        return played
 
     def call(self, method: str, params: list[Any], *, session: Any, host: int = 0) -> dict[str, Any]:
         """One XML-RPC call; ``session`` False leaves it out."""
@@ -343,6 +324,10 @@ class Replayer:
         return value
 
     def _known(self, name: str) -> Any:
+        if name in ("console", "console_uuid") and name not in self.symbols:
+            consoles = self.xapi.pool.store.find("console", VM=self.symbols.get("vm", ""), protocol="rfb")
+            for ref, row in consoles.items():
+                self.symbols |= {"console": ref, "console_uuid": row["uuid"]}
         owner = self.symbols.get(name.removesuffix("_uuid"), "") if name.endswith("_uuid") else ""
         if owner and name not in self.symbols:
             for class_name in STORED_CLASSES:
