@@ -180,8 +180,8 @@ def test_xxh64_is_that_of_its_specification() -> None:
 
 
 def test_a_tar_with_a_wrong_checksum_is_refused(http: Handlers) -> None:
-    vdi = http.create()
-    http.put(f"vdi={vdi}", noise(SIZE))
+    vdi = http.create(2 * MIB)
+    http.put(f"vdi={vdi}", noise(2 * MIB))
     answer, _ = http.get(f"vdi={vdi}&format=tar")
     broken = bytearray(answer.body)
     broken[600] ^= 1
