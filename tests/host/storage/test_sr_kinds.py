@@ -214,3 +214,57 @@ def test_the_library_is_scanned_in_the_background(xapi_host: EmbeddedHost, call:
     (xapi_host.settings.state / "iso" / "host1" / "new.iso").write_bytes(b"x" * 2048)
     xapi_host.pool.storage.auto_scan.scan_all()
     assert call("VDI.get_by_name_label", "new.iso")
+
+
+def test_the_disk_of_a_running_guest_moves_to_another_sr_under_it(xapi_host: EmbeddedHost, call: Caller) -> None:
+    storage = xapi_host.pool.storage
+    source, target = (
+        xapi_host.pool.row["default_SR"],
+        create_sr(call, xapi_host.hosts[0].ref, "ext", {"device": "/dev/b"}),
+    )
+    vdi = create_vdi(call, source)
+    call("VDI.set_name_label", vdi, "root")
+    vm = a_running_vm(call, vdi)
+    (vbd,) = call("VDI.get_VBDs", vdi)
+    # a timed guest has no data path of its own: give its disk one, and something that writes
+    use = storage.attached(vdi, holder=vbd)
+    storage.attachments.serve(use, storage.path_of(vdi))
+    assert guest(use, "write -P 1 0 1M", "write -P 2 2M 64k") == ""
+    writer = subprocess.Popen(
+        ["qemu-io", "-f", "raw", use.nbd_uri], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    )
+    assert writer.stdin is not None
+    writer.stdin.write("".join(f"write -P 3 {3 * 1024 + n}k 1k\n" for n in range(300)))
+    writer.stdin.flush()
+    moved = call("VDI.pool_migrate", vdi, target, {})
+    writer.stdin.close()
+    writer.wait(30)
+    assert moved != vdi and call("VDI.get_SR", moved) == target and call("VDI.get_name_label", moved) == "root"
+    assert call.error("VDI.get_uuid", vdi)[0] == "HANDLE_INVALID" and call("VBD.get_VDI", vbd) == moved
+    assert call("VDI.get_sm_config", moved)[f"host_{xapi_host.hosts[0].ref}"] == "RW"
+    assert guest(use, "read -P 1 0 1M", "read -P 2 2M 64k", "read -P 3 3M 300k", "write -P 4 0 64k") == ""
+    assert storage.collector.wait_idle(30) and call("SR.get_VDIs", source) == []
+    call("VM.hard_shutdown", vm)
+    with vhd.open_chain(storage.path_of(moved)) as disk:
+        assert disk.pread(0, 8) == b"\4" * 8 and disk.pread(3 * MIB, 300 * 1024) == b"\3" * 300 * 1024
+    assert call.error("VDI.pool_migrate", moved, source, {}) == ["VDI_NEEDS_VM_FOR_MIGRATE", moved]
+
+
+def guest(use: Any, *commands: str) -> str:
+    """What goes wrong when a guest does this."""
+    line = ["qemu-io", "-f", "raw"]
+    for command in commands:
+        line += ["-c", command]
+    done = subprocess.run([*line, use.nbd_uri], capture_output=True, text=True, timeout=30, check=False)
+    said = done.stdout + done.stderr
+    return said if "rror" in said or "failed" in said else ""
+
+
+def a_running_vm(call: Caller, vdi: str) -> str:
+    (template,) = call("VM.get_by_name_label", "Other install media")
+    vm: str = call("VM.clone", template, "vm")
+    call("VM.provision", vm)
+    record = {"VM": vm, "VDI": vdi, "userdevice": "0", "bootable": True, "mode": "RW", "type": "Disk", "empty": False}
+    call("VBD.create", {**record, "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}})
+    call("VM.start", vm, False, False)
+    return vm

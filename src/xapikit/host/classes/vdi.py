@@ -20,6 +20,7 @@ from xapikit.host.errors import ApiError
 from xapikit.host.registry import implements
 from xapikit.host.storage import vdis
 from xapikit.host.storage.copying import copy_into, copy_new
+from xapikit.host.storage.motion import move
 from xapikit.host.storage.operations import attachments, has_plugged_pbd
 from xapikit.host.storage.service import Storage
 
@@ -228,7 +229,8 @@ def pool_migrate(ctx: Context, vdi: str, sr: str, options: dict[str, str]) -> st
         raise ApiError("SR_HAS_NO_PBDS", sr)
     if not attachments(ctx.store, row) or not any(_running(ctx, ref) for ref in row["VBDs"]):
         raise ApiError("VDI_NEEDS_VM_FOR_MIGRATE", vdi)
-    raise ApiError("SR_DOES_NOT_SUPPORT_MIGRATION", row["SR"])
+    with ctx.operation("VDI", vdi, "mirror"):
+        return move(_storage(ctx), vdi, sr, ctx.task)
 
 
 def _running(ctx: Context, vbd: str) -> bool:

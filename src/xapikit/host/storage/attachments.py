@@ -195,6 +195,18 @@ class Attachments:
         with self._lock:
             return [use for disk in self._disks.values() for use in disk.uses.values()]
 
+    def move(self, use: Attachment, vdi: str, path: Path) -> None:
+        """Let a use be one of another VDI from now on; its data path has that one's file already."""
+        before = use.vdi
+        self._forget(use)
+        use.vdi = vdi
+        with self._lock:
+            self._disks.setdefault(vdi, _Disk()).uses[use.holder] = use
+        if use.data_path is not None:
+            self._data_paths.relabel(use.data_path, path, {**use.data_path.labels, "vdi": vdi})
+        for ref in (before, vdi):
+            self._show(ref)
+
     @contextmanager
     def paused(self, vdis: list[str]) -> Iterator[None]:
         """Keep disks closed while the files of their chains change; they go on with the same names afterwards.

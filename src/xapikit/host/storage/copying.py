@@ -30,7 +30,7 @@ _STEP = 2 << 20
 def copy_new(storage: Storage, vdi: str, sr: str, task: TaskHandle, *, base: str | None = None) -> str:
     """A full copy in an SR. Raises as creating and attaching do, TASK_CANCELLED; nothing is left behind then."""
     row = storage.store.get("VDI", vdi)
-    carried = {name: row[name] for name in vdis._CARRIED}
+    carried = {name: row[name] for name in vdis.CARRIED}
     carried["other_config"] = {**row["other_config"], "content_id": storage.store.new_uuid()}
     target = vdis.create(storage, sr, row["virtual_size"], carried)
     try:

@@ -255,8 +255,9 @@ class SwitchableDisk:
             if disk is not None:
                 disk.close()
 
-    def resume(self, path: Path | None = None) -> None:
-        """Open the file again, or another one from now on. Raises what opening raises; it is paused then."""
+    def resume(self, path: Path | None = None, *, limits: Limits | None = None) -> None:
+        """Open the file again, or another one (with ``limits``) from now on. Raises what opening raises; it is paused
+        then."""
         with self._turn:
             if self._disk is not None:
                 if path is None or path == self.path:
@@ -266,6 +267,7 @@ class SwitchableDisk:
                 raise OSError(f"{self.path} is closed")
             self._disk = open_disk(path or self.path, writable=self.writable)
             self.path = path or self.path
+            self._limits = limits or self._limits
             self._turn.notify_all()
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ from xapikit.wire import DateTime
 if TYPE_CHECKING:
     from xapikit.host.storage.service import Repository, Storage
 
-_CARRIED = ("name_label", "name_description", "type", "sharable", "other_config", "xenstore_data", "tags")
+CARRIED = ("name_label", "name_description", "type", "sharable", "other_config", "xenstore_data", "tags")
 """Fields that a snapshot, clone or copy has from its origin (observed: snapshot_clone_copy)."""
 
 
@@ -93,7 +93,7 @@ def _branch_rows(storage: Storage, tx: Transaction, vdi: str, branched: Branched
     if branched.base is not None:
         tx.create("VDI", base_copy(row["SR"], branched.base))
     storage.show_node(tx, branched.leaf)
-    fields = {name: row[name] for name in _CARRIED} | {"on_boot": row["on_boot"]}
+    fields = {name: row[name] for name in CARRIED} | {"on_boot": row["on_boot"]}
     if snapshot:
         fields |= {"is_a_snapshot": True, "snapshot_of": vdi, "snapshot_time": DateTime.now()}
     sm_config = {key: value for key, value in row["sm_config"].items() if not key.startswith("host_")}

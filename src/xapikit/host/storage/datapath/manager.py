@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +239,11 @@ class DataPaths:
                 self._live.pop(name, None)
                 self._ending.discard(name)
             self._remove_files(name)
+
+    def relabel(self, path: DataPath, disk: Path, labels: dict[str, str]) -> None:
+        """A data path serves another file now: what is kept about it says so."""
+        path.record = replace(path.record, disk=str(disk), labels=labels)
+        self._write(path.record)
 
     def live(self) -> list[DataPath]:
         with self._lock:

@@ -136,7 +136,9 @@ class Server:
         if action == "pause":
             self._disk.pause()
         elif action == "resume":
-            self._disk.resume(Path(command["path"]) if command.get("path") else None)
+            path = Path(command["path"]) if command.get("path") else None
+            # another file may lie in another SR, which has limits of its own
+            self._disk.resume(path, limits=Capacity(path.parent) if path else None)
         elif action == "own":
             self._disown()
             self._own(ProcessIdentity.parse(command["owner"]))
