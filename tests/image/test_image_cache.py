@@ -332,6 +332,7 @@ def test_an_sr_that_gets_full_during_the_import(
     ("method", "kind"),
     [
         ("VDI.create", "cut_after"),
+        ("VDI.create", "cut_before"),
         ("SR.add_to_other_config", "cut_after"),
         ("VDI.set_other_config", "cut_after"),
         ("VDI.set_other_config", "cut_before"),

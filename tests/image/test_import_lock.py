@@ -199,9 +199,10 @@ def test_only_one_of_many_holds_it(service: Any) -> None:
     assert keys(services[0]) == {}
 
 
-def test_a_lost_answer_to_the_lock_is_found_out(service: Any, xapi: Any) -> None:
+@pytest.mark.parametrize("kind", ["cut_after", "cut_before"])
+def test_a_lost_answer_to_the_lock_is_found_out(service: Any, xapi: Any, kind: Any) -> None:
     a = service("a")
-    xapi.faults.add("cut_after", method="SR.add_to_other_config", count=1)
+    xapi.faults.add(kind, method="SR.add_to_other_config", count=1)
     with lock_of(a).held(IMAGE, a.sr(), nothing) as outcome:
         assert outcome.held is not None
     assert keys(a) == {}

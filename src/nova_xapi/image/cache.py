@@ -204,6 +204,7 @@ class ImageCache:
                 if outcome.held.lost:
                     raise ImportLost(image.id, sr)
                 base = self._publish(imported, image)
+                self._clear(image, sr)  # a VDI.create that was given up may have come late
             except BaseException:
                 vdi.discard(self._client, imported.ref)
                 raise

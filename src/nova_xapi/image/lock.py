@@ -173,28 +173,39 @@ class ImportLock:
         with self._guard:
             self._living.add(number)
         try:
-            try:
-                self._client.call("SR.add_to_other_config", sr, key, value)
-            except MaybeSent:
-                if self._client.call("SR.get_other_config", sr).get(key) != value:
-                    raise
-            self._client.cache.wait_for(lambda _: self._other_config(sr).get(key) == value, BARRIER)
-            return Held(image_id, sr, generation, number, self._is_lost)
-        except XapiError as error:
-            with self._guard:
-                self._living.discard(number)
-            if error.code != "MAP_DUPLICATE_KEY":
-                raise
+            if self._add_key(sr, key, value):
+                self._client.cache.wait_for(lambda _: self._other_config(sr).get(key) == value, BARRIER)
+                return Held(image_id, sr, generation, number, self._is_lost)
         except BaseException:
             with self._guard:
                 self._living.discard(number)
             raise
+        with self._guard:
+            self._living.discard(number)
         try:
             # the cache is behind: it will show the key, unless that came and went in between
             self._client.cache.wait_for(lambda _: key in self._other_config(sr), 1.0)
         except WaitTimeout:
             pass
         return None
+
+    def _add_key(self, sr: str, key: str, value: str) -> bool:
+        """Whether the key is there with this value, which nobody else has; False when it is there with another."""
+        for last in (False, True):
+            try:
+                self._client.call("SR.add_to_other_config", sr, key, value)
+                return True
+            except MaybeSent:
+                if self._client.call("SR.get_other_config", sr).get(key) == value:
+                    return True
+                if last:
+                    raise
+            except XapiError as error:
+                if error.code != "MAP_DUPLICATE_KEY":
+                    raise
+                # the second time it may be the first one that came late
+                return bool(last and self._client.call("SR.get_other_config", sr).get(key) == value)
+        raise AssertionError("unreachable")
 
     def _watch(self, image_id: str, sr: str, seen: Sighting, ready: Callable[[], T | None]) -> Sighting | None:
         """Wait until something changes; the sighting itself when nothing has for the whole lease."""

@@ -19,12 +19,14 @@ from typing import Any, Final
 from oslo_log import log as logging
 
 from xapikit.client import EventCache, XapiClient
-from xapikit.client.errors import ClientError, HandleInvalid, MaybeSent, XapiError
+from xapikit.client.errors import ClientError, HandleInvalid, MaybeSent, WaitTimeout, XapiError
 
 LOG = logging.getLogger(__name__)
 
 #: seconds that a host may need to let go of a VDI after a transfer broke off
 RELEASE_TIMEOUT: Final = 60.0
+#: seconds for which an effect is looked for that may still be under way in the host
+LOOK: Final = 3.0
 _BUSY: Final = ("VDI_IN_USE", "OTHER_OPERATION_IN_PROGRESS")
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "type": "user", "sharable": False, "read_only": False, "xenstore_data": {}, "sm_config": {}, "tags": [],
@@ -35,18 +37,37 @@ def create(client: XapiClient, record: Mapping[str, Any], mark: str) -> str:
     """``VDI.create``; answers the reference. Fields that are not given get the usual values.
 
     ``record["other_config"][mark]`` must be a value that no other VDI has. When the connection breaks before the
-    answer, the VDI that carries it is the one that was made. SR and other_config must be given. Raises what the call
-    raises.
+    answer, the VDI that carries it is the one that was made; where there is none, the call is sent once more. SR and
+    other_config must be given. Raises what the call raises.
     """
-    try:
-        ref: str = client.call("VDI.create", {**_DEFAULTS, **record})
-        return ref
-    except MaybeSent:
-        client.cache.catch_up()
-        for ref, found in client.cache.find("VDI", SR=record["SR"]).items():
-            if found["other_config"].get(mark) == record["other_config"][mark]:
+    for last in (False, True):
+        try:
+            ref: str = client.call("VDI.create", {**_DEFAULTS, **record})
+            return ref
+        except MaybeSent as error:
+            found = _made(client, record["SR"], mark, record["other_config"][mark])
+            if found is not None:
+                return found
+            if last:
+                raise
+            LOG.info("VDI.create had no effect (%s); sending it again", error)
+    raise AssertionError("unreachable")
+
+
+def _made(client: XapiClient, sr: str, mark: str, value: str) -> str | None:
+    """The VDI with that mark; it is looked for a little while, since the call may still be under way in the host."""
+
+    def look(cache: EventCache) -> str | None:
+        for ref, found in cache.find("VDI", SR=sr).items():
+            if found["other_config"].get(mark) == value:
                 return ref
-        raise
+        return None
+
+    client.cache.catch_up()
+    try:
+        return client.cache.wait_for(look, LOOK)
+    except WaitTimeout:
+        return None
 
 
 def discard(client: XapiClient, ref: str) -> bool:
