@@ -28,6 +28,7 @@ CONTROL_PLANE = {
     "neutron.conf": "neutron/neutron.conf",
     "nova.conf": "nova/nova.conf",
     "nova-database.conf": "nova/nova-database.conf",
+    "nova-cell0.conf": "nova/nova-cell0.conf",
 }
 
 

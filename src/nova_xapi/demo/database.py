@@ -20,9 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
+from cryptography.fernet import Fernet
+
 from nova_xapi.demo.errors import DemoError
 from nova_xapi.demo.jobs import Note
-from nova_xapi.demo.layout import LOOPBACK
+from nova_xapi.demo.layout import LOOPBACK, State
 from nova_xapi.demo.packages import find
 from nova_xapi.demo.services import Services
 
@@ -126,12 +128,7 @@ def sync_keystone(services: Services, note: Note) -> None:
     config = ["--config-file", str(services.state.etc / "keystone/keystone.conf")]
     manage = [services.program("keystone-manage"), *config]
     for kind in ("fernet", "credential"):
-        note(f"{kind} keys")
-        owner = pwd.getpwuid(os.geteuid()).pw_name
-        for directory in (services.state.etc / f"keystone/{kind}-keys",):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        arguments = [f"{kind}_setup", f"--keystone-user={owner}", f"--keystone-group={owner}"]
-        run_logged(services, "schema-keystone", [*manage, *arguments])
+        make_key_repository(services.state, services.state.etc / f"keystone/{kind}-keys")
     note("tables")
     run_logged(services, "schema-keystone", [*manage, "db_sync"])
     note("administrator and endpoints")
@@ -149,6 +146,14 @@ def sync_keystone(services: Services, note: Note) -> None:
             "OS_BOOTSTRAP_INTERNAL_URL": url,
         },
     )
+
+
+def make_key_repository(state: State, directory: Path) -> None:
+    """Keystone's keys, as its own `fernet_setup` makes them: 0 is the staged key, the highest number the primary."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for number in ("0", "1"):
+        if not (directory / number).exists():
+            state.write(directory / number, Fernet.generate_key().decode())
 
 
 def sync_glance(services: Services, note: Note) -> None:
@@ -170,9 +175,10 @@ def sync_neutron(services: Services, note: Note) -> None:
 
 
 def sync_nova_api(services: Services, note: Note) -> None:
-    """The API database, and the two cells in it. The cells' addresses come from nova.conf, not from arguments."""
+    """The API database, and the two cells in it. The cells' addresses come from the configuration, not from arguments,
+    which everybody can read."""
     manage = nova_manage(services)
-    note("API database")
+    note("tables")
     run_logged(services, "schema-nova-api", [*manage, "api_db", "sync"])
     note("cells")
     run_logged(services, "schema-nova-api", [*manage, "cell_v2", "map_cell0"])
@@ -180,9 +186,14 @@ def sync_nova_api(services: Services, note: Note) -> None:
     run_status(services, "schema-nova-api", [*manage, "cell_v2", "create_cell", "--name", "cell1"], accept=(0, 2))
 
 
-def sync_nova(services: Services, note: Note) -> None:
-    """The cells' own databases; needs the API database for cell0's address."""
-    run_logged(services, "schema-nova", [*nova_manage(services), "db", "sync"])
+def sync_nova_cell1(services: Services, note: Note) -> None:
+    run_logged(services, "schema-nova-cell1", [*nova_manage(services), "db", "sync", "--local_cell"])
+
+
+def sync_nova_cell0(services: Services, note: Note) -> None:
+    """The database of servers that could be scheduled nowhere."""
+    manage = [*nova_manage(services), *services.nova_files("nova-cell0.conf")]
+    run_logged(services, "schema-nova-cell0", [*manage, "db", "sync", "--local_cell"])
 
 
 def nova_manage(services: Services) -> list[str]:

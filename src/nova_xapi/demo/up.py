@@ -134,15 +134,16 @@ class Up:
 def jobs(work: Up) -> list[Job]:
     """What depends on what."""
     services, state = work.services, work.state
+    nova = ("schema-nova-api", "schema-nova-cell1", "schema-nova-cell0")
     computes = [f"nova-compute{number}" for number in range(1, HOSTS + 1)]
 
-    def schema(name: str, title: str, sync: Callable[[Services, Note], None], *needs: str) -> Job:
+    def schema(name: str, title: str, sync: Callable[[Services, Note], None]) -> Job:
         step = f"schema-{name}"
         return Job(
             step,
             f"Database of {title}",
             database.once(services, step, lambda note: sync(services, note)),
-            needs or ("mariadb",),
+            ("mariadb",),
         )
 
     return [
@@ -156,7 +157,8 @@ def jobs(work: Up) -> list[Job]:
         Job("novnc", "noVNC web files", work.novnc, ("guest",)),
         schema("keystone", "Keystone", database.sync_keystone),
         schema("nova-api", "Nova's API", database.sync_nova_api),
-        schema("nova", "Nova's cells", database.sync_nova, "schema-nova-api"),
+        schema("nova-cell1", "Nova's cell 1", database.sync_nova_cell1),
+        schema("nova-cell0", "Nova's cell 0", database.sync_nova_cell0),
         schema("neutron", "Neutron", database.sync_neutron),
         schema("placement", "Placement", database.sync_placement),
         schema("glance", "Glance", database.sync_glance),
@@ -170,15 +172,15 @@ def jobs(work: Up) -> list[Job]:
         Job("placement", "Placement", work.service(services.placement), ("schema-placement", "memcached")),
         Job("glance", "Glance", work.service(services.glance), ("schema-glance", "memcached")),
         Job("neutron", "Neutron", work.service(services.neutron), ("schema-neutron", "memcached", "rabbitmq")),
-        Job("nova-api", "Nova API", work.service(services.nova_api), ("schema-nova", "memcached", "rabbitmq")),
-        Job("nova-conductor", "Nova conductor", work.service(services.conductor), ("schema-nova", "rabbitmq")),
+        Job("nova-api", "Nova API", work.service(services.nova_api), (*nova, "memcached", "rabbitmq")),
+        Job("nova-conductor", "Nova conductor", work.service(services.conductor), (*nova, "rabbitmq")),
         Job(
             "nova-scheduler",
             "Nova scheduler",
             work.service(services.scheduler),
-            ("schema-nova", "rabbitmq", "catalog"),
+            (*nova, "rabbitmq", "catalog"),
         ),
-        Job("nova-novncproxy", "Nova VNC proxy", work.service(services.novncproxy), ("schema-nova", "novnc")),
+        Job("nova-novncproxy", "Nova VNC proxy", work.service(services.novncproxy), (*nova, "novnc")),
         *(
             Job(
                 name,
