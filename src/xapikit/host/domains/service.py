@@ -164,15 +164,18 @@ class Domains:
         with self._lock:
             self._domains[vm] = domain
         if not domain.is_alive():
-            self.end(vm)
+            self.end(vm, only=domain)
             raise refused(DomainFailed(config.vm, "it ended while it was built"))
         return domain
 
-    def end(self, vm: str, *, keep_disks: bool = False) -> None:
-        """End the domain of a VM, if it has one, and give its disks back."""
+    def end(self, vm: str, *, keep_disks: bool = False, only: Domain | None = None) -> None:
+        """End the domain of a VM, if it has one (and it is ``only``), and give its disks back."""
         with self._lock:
+            if only is not None and self._domains.get(vm) is not only:
+                only.destroy()
+                return
             domain = self._domains.pop(vm, None)
-            waiters = self._waiters.get(vm, [])
+            waiters = list(self._waiters.get(vm, ()))
         if domain is not None:
             domain.destroy()
         for waiter in waiters:

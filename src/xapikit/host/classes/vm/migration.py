@@ -146,31 +146,33 @@ def _move_domain(ctx: Context, vm: str, host: str, plan: Mapping[str, str]) -> N
     source = before["resident_on"]
     file = steps.image_file(pool, vm)
     failure: ApiError | None = None
+    guest, domain = pool.domains.peek(vm), None
+    disks = {vbd: ctx.store.get("VBD", vbd)["VDI"] for vbd in plan}
     try:
         try:
-            pool.domains.get(vm).save(file)
+            guest = pool.domains.get(vm)
+            guest.save(file)
         except DomainFailed as error:
             raise ApiError("VM_MIGRATE_FAILED", vm, source, host, error.why) from error
-        pool.domains.end(vm)
+        pool.domains.end(vm, only=guest)
         with new_disks(ctx) as made:
             try:
-                old = _copied(ctx, plan, made)
+                _copied(ctx, plan, made)
                 domain, target = pool.domains.build(vm, host, saved=file), host
             except ApiError as error:
                 failure = error
+                _give_disks(ctx, disks)
                 domain, target = pool.domains.build(vm, source, saved=file), source
             else:
                 made.keep()
-        if ctx.store.get("VM", vm)["power_state"] not in (RUNNING, PAUSED):
-            raise ApiError("VM_MIGRATE_FAILED", vm, source, host, "the VM was shut down meanwhile")
         with ctx.store.transaction() as tx:
+            transitions.require_state(tx, vm, RUNNING, PAUSED, domid=before["domid"])
             transitions.placed(tx, pool, vm, target, domain.config.domid, paused=True)
         if before["power_state"] == RUNNING:
-            steps.let_run(pool, vm)
+            steps.let_run(pool, vm, domain)
     except BaseException:
-        domain_left = pool.domains.peek(vm)
-        if domain_left is None or ctx.store.get("VM", vm)["power_state"] not in (RUNNING, PAUSED):
-            steps.stop(pool, vm)
+        if domain is not None or guest is None or not guest.is_alive():
+            steps.undo(pool, vm, domain)
         with ctx.store.transaction() as tx:
             tx.update("VM", vm, scheduled_to_be_resident_on=NULL_REF)
         raise
@@ -178,7 +180,7 @@ def _move_domain(ctx: Context, vm: str, host: str, plan: Mapping[str, str]) -> N
         file.unlink(missing_ok=True)
     if failure is not None:
         raise ApiError("VM_MIGRATE_FAILED", vm, source, host, str(failure)) from failure
-    for vdi in old:
+    for vdi in disks.values():
         vdis.discard(pool.storage, vdi)
     with ctx.store.transaction() as tx:
         texts = {"source": transitions.host_text(tx, source), "host": transitions.host_text(tx, host)}
@@ -212,9 +214,12 @@ def _copied(ctx: Context, plan: Mapping[str, str], made: NewDisks) -> list[str]:
         with ctx.operation("VDI", vdi, "mirror", check=lambda *_: None):
             copies[vbd] = made.add(copy_new(ctx.pool.storage, vdi, sr, ctx.task))
         ctx.task.set_progress(0.9 * (number + 1) / len(plan))
-    old = []
-    with ctx.store.transaction() as tx:
-        for vbd, vdi in copies.items():
-            old.append(tx.get("VBD", vbd)["VDI"])
-            tx.update("VBD", vbd, VDI=vdi)
+    old = [ctx.store.get("VBD", vbd)["VDI"] for vbd in copies]
+    _give_disks(ctx, copies)
     return old
+
+
+def _give_disks(ctx: Context, disks: Mapping[str, str]) -> None:
+    with ctx.store.transaction() as tx:
+        for vbd, vdi in disks.items():
+            tx.update("VBD", vbd, VDI=vdi)

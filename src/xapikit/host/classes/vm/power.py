@@ -13,8 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
 from xapikit.host.classes.vm import steps, transitions
@@ -22,8 +21,7 @@ from xapikit.host.classes.vm.facts import check
 from xapikit.host.classes.vm.placement import assert_can_boot, check_configuration, choose_host
 from xapikit.host.classes.vm.suspending import resume_from_image, suspend_to_image
 from xapikit.host.context import Context
-from xapikit.host.domains.model import Domain, DomainFailed, Ended
-from xapikit.host.domains.service import refused
+from xapikit.host.domains.model import Ended
 from xapikit.host.errors import ApiError
 from xapikit.host.lifecycle import HALTED, PAUSED, RUNNING
 from xapikit.host.registry import implements
@@ -82,32 +80,25 @@ def _place(ctx: Context, vm: str, host: str | None) -> str:
 # pause ---------------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _ordering(ctx: Context, vm: str) -> Iterator[Domain]:
-    try:
-        yield ctx.pool.domains.get(vm)
-    except DomainFailed as error:
-        raise refused(error) from error
-
-
 @implements("VM.pause")
 def pause(ctx: Context, vm: str) -> None:
     with ctx.operation("VM", vm, "pause", check=check):
-        with _ordering(ctx, vm) as domain:
-            domain.pause()
-        _changed(ctx, vm, PAUSED, "paused")
+        with steps.alive(ctx.pool, vm):
+            ctx.pool.domains.get(vm).pause()
+        _changed(ctx, vm, RUNNING, PAUSED, "paused")
 
 
 @implements("VM.unpause")
 def unpause(ctx: Context, vm: str) -> None:
     with ctx.operation("VM", vm, "unpause", check=check):
-        with _ordering(ctx, vm) as domain:
-            domain.unpause()
-        _changed(ctx, vm, RUNNING, "unpaused")
+        with steps.alive(ctx.pool, vm):
+            ctx.pool.domains.get(vm).unpause()
+        _changed(ctx, vm, PAUSED, RUNNING, "unpaused")
 
 
-def _changed(ctx: Context, vm: str, state: str, event: str) -> None:
+def _changed(ctx: Context, vm: str, before: str, state: str, event: str) -> None:
     with ctx.store.transaction() as tx:
+        transitions.require_state(tx, vm, before)
         tx.update("VM", vm, power_state=state)
         transitions.announce(tx, event, vm)
 
@@ -125,8 +116,8 @@ def clean_shutdown(ctx: Context, vm: str) -> None:
 @implements("VM.clean_reboot")
 def clean_reboot(ctx: Context, vm: str) -> None:
     with ctx.operation("VM", vm, "clean_reboot", check=check):
-        with _ordering(ctx, vm) as domain:
-            _await_end(ctx, vm, domain.request_reboot, SHUTDOWN_SECONDS)
+        with steps.alive(ctx.pool, vm):
+            _await_end(ctx, vm, ctx.pool.domains.get(vm).request_reboot, SHUTDOWN_SECONDS)
         steps.reboot(ctx.pool, vm, "rebooted cleanly")
 
 
@@ -167,8 +158,8 @@ def _hard_shutdown(ctx: Context, vm: str) -> None:
 
 
 def _ask_to_shut_down(ctx: Context, vm: str, seconds: float) -> None:
-    with _ordering(ctx, vm) as domain:
-        _await_end(ctx, vm, domain.request_shutdown, seconds)
+    with steps.alive(ctx.pool, vm):
+        _await_end(ctx, vm, ctx.pool.domains.get(vm).request_shutdown, seconds)
 
 
 def _await_end(ctx: Context, vm: str, ask: Callable[[], bool], seconds: float) -> Ended:

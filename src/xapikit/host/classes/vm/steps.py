@@ -14,14 +14,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xapikit.host.classes.vm import transitions
-from xapikit.host.domains.model import DomainFailed
+from xapikit.host.domains.model import Domain, DomainFailed
 from xapikit.host.domains.service import refused
 from xapikit.host.errors import ApiError
-from xapikit.host.lifecycle import RUNNING
+from xapikit.host.lifecycle import HALTED, PAUSED, RUNNING
 from xapikit.host.store import Transaction
 
 if TYPE_CHECKING:
@@ -30,34 +32,61 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 
-def boot(pool: Pool, vm: str, host: str, *, paused: bool, event: str = "started") -> None:
+def boot(
+    pool: Pool, vm: str, host: str, *, paused: bool, event: str = "started", before: tuple[str, ...] = (HALTED,)
+) -> None:
     """Build the domain of a VM on a host and let it run; it ends Halted when that fails.
 
     ``event`` names the message. The host was chosen and its memory is reserved (``scheduled_to_be_resident_on``).
+    ``before`` are the states in which the VM must still be when its domain is there.
     """
-    with pool.store.transaction() as tx:
-        transitions.about_to_start(tx, vm, host)
+    domain: Domain | None = None
     try:
+        with pool.store.transaction() as tx:
+            transitions.about_to_start(tx, vm, host)
         domain = pool.domains.build(vm, host)
         with pool.store.transaction() as tx:
+            transitions.require_state(tx, vm, *before)
             transitions.started(tx, pool, vm, host, domain.config.domid, paused=True)
         if not paused:
-            let_run(pool, vm)
+            let_run(pool, vm, domain)
         with pool.store.transaction() as tx:
             announce_on(tx, event, vm, host)
     except BaseException:
-        stop(pool, vm)
+        undo(pool, vm, domain)
         raise
 
 
-def let_run(pool: Pool, vm: str) -> None:
+def undo(pool: Pool, vm: str, domain: Domain | None) -> None:
+    """Make a VM Halted whose start failed, unless somebody else went on with it."""
+    now = pool.domains.peek(vm)
+    if now is domain:
+        stop(pool, vm)
+    elif domain is not None:
+        pool.domains.end(vm, only=domain)
+
+
+def let_run(pool: Pool, vm: str, domain: Domain) -> None:
     """Unpause a built domain."""
-    try:
-        pool.domains.get(vm).unpause()
-    except DomainFailed as error:
-        raise refused(error) from error
+    with alive(pool, vm):
+        domain.unpause()
     with pool.store.transaction() as tx:
+        transitions.require_state(tx, vm, PAUSED, domid=domain.config.domid)
         tx.update("VM", vm, power_state=RUNNING)
+
+
+@contextmanager
+def alive(pool: Pool, vm: str) -> Iterator[None]:
+    """Turns a failed order to the domain of a VM into what a client is told: it is not running any more, or why it
+    does not obey."""
+    try:
+        yield
+    except DomainFailed as error:
+        row = pool.store.get("VM", vm)
+        state = row["power_state"] if row["power_state"] not in (RUNNING, PAUSED) else HALTED
+        if state != HALTED or pool.domains.peek(vm) is None:  # a hard shutdown is ending it, or has
+            raise ApiError("VM_BAD_POWER_STATE", vm, "running", state.lower()) from error
+        raise refused(error) from error
 
 
 def announce_on(tx: Transaction, event: str, vm: str, host: str) -> None:
@@ -73,13 +102,15 @@ def stop(pool: Pool, vm: str, event: str | None = None) -> None:
         transitions.halted(tx, vm)
         if event is not None:
             transitions.announce(tx, event, vm)
+    if pool.domains.peek(vm) is not None:  # one that was being built meanwhile: its builder finds the VM Halted
+        pool.domains.end(vm)
 
 
 def reboot(pool: Pool, vm: str, event: str) -> None:
     """Build a new domain on the same host; the disks stay attached meanwhile."""
     host = pool.store.get("VM", vm)["resident_on"]
     pool.domains.end(vm, keep_disks=True)
-    boot(pool, vm, host, paused=False, event=event)
+    boot(pool, vm, host, paused=False, event=event, before=(RUNNING, PAUSED))
 
 
 def image_file(pool: Pool, vm: str) -> Path:

@@ -22,9 +22,8 @@ from typing import Final
 from xapikit.host.classes.vm import steps, transitions
 from xapikit.host.classes.vm.overhead import MIB
 from xapikit.host.context import Context
-from xapikit.host.domains.model import DomainFailed
-from xapikit.host.domains.service import refused
 from xapikit.host.errors import ApiError
+from xapikit.host.lifecycle import RUNNING, SUSPENDED
 from xapikit.host.storage import vdis
 from xapikit.model import NULL_REF
 
@@ -41,19 +40,23 @@ def suspend_to_image(ctx: Context, vm: str) -> None:
     image = make_image(ctx, vm, steps.suspend_sr(pool, vm))
     file = steps.image_file(pool, vm)
     try:
-        pool.domains.get(vm).save(file)
+        with steps.alive(pool, vm):
+            domain = pool.domains.get(vm)
+            domain.save(file)
         write_image(ctx, image, file, host)
-    except BaseException as error:
-        file.unlink(missing_ok=True)
+        pool.domains.end(vm, only=domain)
+        with ctx.store.transaction() as tx:
+            transitions.require_state(tx, vm, RUNNING, domid=row["domid"])
+            transitions.suspended(tx, vm, image)
+            transitions.announce(tx, "suspended", vm)
+    except BaseException:
         vdis.discard(pool.storage, image)
-        if isinstance(error, DomainFailed):
-            raise refused(error) from error
+        gone = pool.domains.peek(vm)
+        if gone is not None and not gone.is_alive():  # saved, but not into its VDI
+            steps.stop(pool, vm)
         raise
-    file.unlink(missing_ok=True)
-    pool.domains.end(vm)
-    with ctx.store.transaction() as tx:
-        transitions.suspended(tx, vm, image)
-        transitions.announce(tx, "suspended", vm)
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def make_image(ctx: Context, vm: str, sr: str) -> str:
@@ -72,20 +75,26 @@ def resume_from_image(ctx: Context, vm: str, host: str, *, paused: bool) -> None
     try:
         _read(ctx, image, file, host)
         domain = pool.domains.build(vm, host, saved=file)
-        with ctx.store.transaction() as tx:
-            transitions.placed(tx, pool, vm, host, domain.config.domid, paused=True)
-            tx.update("VM", vm, suspend_VDI=NULL_REF)
+        try:
+            with ctx.store.transaction() as tx:
+                transitions.require_state(tx, vm, SUSPENDED)
+                transitions.placed(tx, pool, vm, host, domain.config.domid, paused=True)
+                tx.update("VM", vm, suspend_VDI=NULL_REF)
+        except BaseException:
+            pool.domains.end(vm, only=domain)
+            raise
     except BaseException:
         with ctx.store.transaction() as tx:
-            tx.update("VM", vm, scheduled_to_be_resident_on=NULL_REF)
+            if tx.peek("VM", vm) is not None:
+                tx.update("VM", vm, scheduled_to_be_resident_on=NULL_REF)
         raise
     finally:
         file.unlink(missing_ok=True)
+    pool.domains.discard_suspend_image(image)
     if not paused:
-        steps.let_run(pool, vm)
+        steps.let_run(pool, vm, domain)
     with ctx.store.transaction() as tx:
         steps.announce_on(tx, "resumed", vm, host)
-    pool.domains.discard_suspend_image(image)
 
 
 def write_image(ctx: Context, image: str, file: Path, host: str) -> None:

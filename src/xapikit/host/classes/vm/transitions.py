@@ -19,6 +19,7 @@ from xapikit.host import lifecycle
 from xapikit.host.classes.message import tell
 from xapikit.host.classes.vm.overhead import memory_overhead
 from xapikit.host.domains.service import attach_rows
+from xapikit.host.errors import ApiError
 from xapikit.host.store import Row, Transaction
 from xapikit.model import NULL_REF
 from xapikit.wire import DateTime
@@ -67,6 +68,16 @@ def about_to_start(tx: Transaction, vm: str, host: str) -> None:
         memory_overhead=memory_overhead(row),
         scheduled_to_be_resident_on=host,
     )
+
+
+def require_state(tx: Transaction, vm: str, *states: str, domid: int | None = None) -> Row:
+    """The row, when the VM is still in one of the states (and in that domain). An operation that takes long may find
+    that a hard shutdown came in between. Raises VM_BAD_POWER_STATE."""
+    row = tx.get("VM", vm)
+    if row["power_state"] not in states or (domid is not None and row["domid"] != domid):
+        expected = ", ".join(state.lower() for state in states)
+        raise ApiError("VM_BAD_POWER_STATE", vm, expected, row["power_state"].lower())
+    return row
 
 
 def started(tx: Transaction, pool: Pool, vm: str, host: str, domid: int, *, paused: bool) -> None:
