@@ -12,6 +12,7 @@
 """The transfer handlers answer, write and fail exactly as recorded from a real host."""
 
 import hashlib
+import os
 import random
 import socket
 import struct
@@ -374,6 +375,8 @@ def test_an_image_dropped_into_the_library_is_a_cd(http: Handlers) -> None:
     directory = http.xapi.settings.state / "iso" / "host1"
     (directory / name).write_bytes(b"iso" * 1000)
     (directory / "leak.iso").symlink_to("/etc/passwd")
+    for unspeakable in (b"line\nbreak.iso", b"latin\xe9.iso", b"bell\a.iso"):
+        Path(os.fsdecode(bytes(directory) + b"/" + unspeakable)).write_bytes(b"x")
     for ref, row in store.all("SR").items():
         if row["type"] == "iso":
             http.call("SR.scan", ref)

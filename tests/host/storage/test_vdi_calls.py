@@ -11,6 +11,7 @@
 # under the License.
 """VDI and SR calls work on real VHD files, as on a host with an ext SR."""
 
+import hashlib
 import queue
 import subprocess
 from pathlib import Path
@@ -226,6 +227,13 @@ def test_a_copy_holds_the_bytes_and_a_content_id(sr: Sr) -> None:
     assert sr.read(target, 0, 300) == bytes(300) and sr.read(target, 3 * MIB, 4) == b"data"
     small = sr.create(4 * MIB)
     assert sr.call.error("VDI.copy", vdi, sr.ref, "OpaqueRef:NULL", small) == ["VDI_TOO_SMALL", small, str(8 * MIB)]
+
+
+def test_the_checksum_is_that_of_the_contents(sr: Sr) -> None:
+    vdi = sr.create()
+    sr.write(vdi, MIB, b"data" * 100)
+    expected = hashlib.md5(sr.read(vdi, 0, 8 * MIB), usedforsecurity=False).hexdigest()
+    assert sr.call("VDI.checksum", vdi) == expected
 
 
 def test_a_scan_finds_new_files_and_forgets_lost_ones(sr: Sr) -> None:

@@ -239,6 +239,18 @@ def assert_can_host_ha_statefile(ctx: Context, sr: str) -> None:
     raise ApiError("SR_OPERATION_NOT_SUPPORTED", sr)
 
 
+@implements("SR.assert_supports_database_replication", "SR.enable_database_replication")
+def database_replication(ctx: Context, sr: str) -> None:
+    # none of the storage managers has SR_METADATA
+    ctx.store.get("SR", sr)
+    raise ApiError("SR_OPERATION_NOT_SUPPORTED", sr)
+
+
+@implements("SR.disable_database_replication")
+def disable_database_replication(ctx: Context, sr: str) -> None:
+    ctx.store.get("SR", sr)
+
+
 @implements("SR.get_data_sources")
 def get_data_sources(ctx: Context, sr: str) -> list[dict[str, Any]]:
     ctx.store.get("SR", sr)

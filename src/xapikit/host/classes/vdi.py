@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from xapikit.host.context import Context
@@ -23,6 +24,7 @@ from xapikit.host.storage.copying import copy_into, copy_new
 from xapikit.host.storage.motion import move
 from xapikit.host.storage.operations import attachments, has_plugged_pbd
 from xapikit.host.storage.service import Storage
+from xapikit.host.storage.transfer.exporting import export_raw
 
 _GIVEN = ("name_label", "name_description", "type", "sharable", "read_only", "other_config", "xenstore_data", "tags")
 """Members of the record that VDI.create takes over; it ignores the others (observed: create_variants)."""
@@ -236,6 +238,20 @@ def pool_migrate(ctx: Context, vdi: str, sr: str, options: dict[str, str]) -> st
 def _running(ctx: Context, vbd: str) -> bool:
     vm = ctx.store.peek("VM", ctx.store.get("VBD", vbd)["VM"])
     return vm is not None and vm["power_state"] != "Halted"
+
+
+@implements("VDI.checksum")
+def checksum(ctx: Context, vdi: str) -> str:
+    """MD5 of the contents, as hexadecimal digits."""
+    storage = _storage(ctx)
+    digest = hashlib.md5(usedforsecurity=False)
+    with ctx.operation("VDI", vdi, "copy"):
+        host = next(iter(storage.hosts_with(ctx.store.get("VDI", vdi)["SR"])))
+        with storage.opened(vdi, read_only=True, holder=f"checksum:{ctx.task.ref}", host=host) as disk:
+            for piece in export_raw(disk):
+                ctx.task.raise_if_cancelled()
+                digest.update(piece)
+    return digest.hexdigest()
 
 
 @implements("VDI.force_unlock")

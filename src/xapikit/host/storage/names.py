@@ -54,5 +54,9 @@ def iso_path(directory: Path, location: str) -> Path:
 
 
 def is_iso_name(name: str) -> bool:
-    """Whether a scan of an ISO SR shows a file of that name."""
-    return _LOCATION.fullmatch(name) is not None and name.lower().endswith(ISO_SUFFIXES) and not name.startswith(".")
+    """Whether a scan of an ISO SR shows a file of that name.
+
+    One that no protocol could carry (control characters, bytes that are no UTF-8) is not shown.
+    """
+    plain = _LOCATION.fullmatch(name) is not None and name.isprintable() and not name.startswith(".")
+    return plain and name.lower().endswith(ISO_SUFFIXES)

@@ -305,7 +305,10 @@ class Storage:
                 self._restarts.pop((vdi, use.holder), None)
                 row = self.store.peek("VDI", vdi)
                 if row is not None and not use.read_only:
-                    self.refresh_vdi(vdi)
+                    try:
+                        self.refresh_vdi(vdi)
+                    except ApiError as error:  # the SR went away under its disk: a later scan or update tells
+                        LOG.info("VDI %s is detached, its size is not known: %s", row["uuid"], error)
                     self.collector.kick(row["SR"])
 
     def attached(self, vdi: str, *, holder: str = "") -> Attachment | None:
