@@ -134,3 +134,15 @@ def test_one_server_at_a_time(tmp_path: Path) -> None:
     with pytest.raises(StateInUse):
         FileJournal(tmp_path / "db")
     journal.close()
+
+
+def test_a_commit_after_the_end_fails_and_is_not_there(tmp_path: Path) -> None:
+    store, _ = opened(tmp_path)
+    vm, _ = populate(store)
+    store.close()
+    with pytest.raises(OSError, match="closed"), store.transaction() as tx:
+        tx.update("VM", vm, name_label="late")
+    assert store.get("VM", vm)["name_label"] == "b"
+    again, journal = opened(tmp_path)
+    assert again.get("VM", vm)["name_label"] == "b"
+    journal.close()

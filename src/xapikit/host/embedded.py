@@ -251,6 +251,7 @@ class EmbeddedHost:
             self._listener = None
         if self._pool is not None:
             self._pool.stop_parts(stop_guests=stop_guests)
+            self._pool.store.close()
             self._pool = None
         if self._journal is not None:
             self._journal.close()

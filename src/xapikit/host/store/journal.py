@@ -132,6 +132,8 @@ class FileJournal:
 
     def append(self, first: int, changes: Iterable[Change]) -> None:
         """Make one commit durable; its changes have the generations from ``first`` on. Raises OSError."""
+        if self._closed.is_set():
+            raise OSError("the database is closed: the server stops")
         items: list[list[Any]] = []
         last = first - 1
         for last, change in enumerate(changes, first):
@@ -180,7 +182,9 @@ class FileJournal:
             path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Force everything to the disk and let go of the directory."""
+        """Force everything to the disk and let go of the directory. A second call does nothing."""
+        if self._closed.is_set():
+            return
         self._closed.set()
         self._dirty.set()
         if self._file >= 0:

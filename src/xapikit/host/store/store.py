@@ -52,6 +52,7 @@ class Journal(Protocol):
 
     def append(self, first: int, changes: Iterable[Change]) -> None: ...
     def compact_if_large(self, generation: int) -> None: ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,12 @@ class Store:
             store._tables[name] = stored
         journal.rows_from(store._persistent_rows)
         return store, loaded.fresh
+
+    def close(self) -> None:
+        """Let go of the journal, between two commits; a commit after that fails with OSError."""
+        with self._writer:
+            if self._journal is not None:
+                self._journal.close()
 
     def _persistent_rows(self) -> Iterator[tuple[str, str, StoredRow]]:
         for name, table in self._tables.items():
