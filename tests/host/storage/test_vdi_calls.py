@@ -102,6 +102,14 @@ def test_a_size_that_no_vhd_has_is_refused(sr: Sr, size: int) -> None:
     assert error[0] == "SR_BACKEND_FAILURE_79" and sr.files() == []
 
 
+def test_types_that_only_the_host_makes_are_refused(sr: Sr) -> None:
+    record = {"SR": sr.ref, "virtual_size": MIB, "type": "cbt_metadata", "sharable": False, "read_only": False}
+    error = sr.call.error("VDI.create", {**record, "other_config": {}})
+    assert error == ["VDI_INCOMPATIBLE_TYPE", "", "CBT metadata"]
+    log = sr.create(type="redo_log")
+    assert sr.call.error("VDI.open_database", log) == ["VDI_INCOMPATIBLE_TYPE", log, "Redo log"]
+
+
 def test_a_snapshot_makes_a_hidden_base_with_two_children(sr: Sr) -> None:
     vdi = sr.create(name_label="n1", tags=["a"], other_config={"x": "y"})
     sr.write(vdi, 0, b"before" * 100)

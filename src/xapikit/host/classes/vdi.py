@@ -30,6 +30,20 @@ _GIVEN = ("name_label", "name_description", "type", "sharable", "read_only", "ot
 """Members of the record that VDI.create takes over; it ignores the others (observed: create_variants)."""
 
 
+_TYPE_TEXTS = {
+    "ha_statefile": "HA statefile",
+    "redo_log": "Redo log",
+    "rrd": "RRD",
+    "pvs_cache": "PVS cache",
+    "cbt_metadata": "CBT metadata",
+}
+
+
+def _type_text(kind: str) -> str:
+    """A type of VDI as VDI_INCOMPATIBLE_TYPE names it."""
+    return _TYPE_TEXTS.get(kind) or kind.capitalize()
+
+
 def _storage(ctx: Context) -> Storage:
     storage: Storage = ctx.pool.storage
     return storage
@@ -38,6 +52,8 @@ def _storage(ctx: Context) -> Storage:
 @implements("VDI.create")
 def create(ctx: Context, args: dict[str, Any]) -> str:
     ctx.store.get("SR", args["SR"])
+    if args["type"] == "cbt_metadata":
+        raise ApiError("VDI_INCOMPATIBLE_TYPE", "", _type_text(args["type"]))
     fields = {name: args[name] for name in _GIVEN if name in args}
     return vdis.create(_storage(ctx), args["SR"], args["virtual_size"], {**fields, "sm_config": _sm_config(args)})
 
@@ -212,7 +228,7 @@ def get_nbd_info(ctx: Context, vdi: str) -> list[dict[str, Any]]:
 @implements("VDI.open_database")
 def open_database(ctx: Context, vdi: str) -> str:
     row = ctx.store.get("VDI", vdi)
-    raise ApiError("VDI_INCOMPATIBLE_TYPE", vdi, str(row["type"]).capitalize())
+    raise ApiError("VDI_INCOMPATIBLE_TYPE", vdi, _type_text(row["type"]))
 
 
 @implements("VDI.read_database_pool_uuid")
