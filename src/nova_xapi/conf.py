@@ -153,7 +153,7 @@ the proxy accepts, so that the console passes through this service; the host's o
         "console_log_directory",
         default="$state_path/xapi-consoles",
         sample_default="<state_path>/xapi-consoles",
-        help="Where the text consoles of guests are recorded for the console log, one bounded file per server.",
+        help="Where guests' text consoles are recorded for the console log, in a directory per service.",
     ),
     cfg.IntOpt("console_log_size", default=1024, min=16, help="KiB of its text console that are kept of each server."),
 ]

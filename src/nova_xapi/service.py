@@ -17,6 +17,7 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from nova_xapi.console.recorder import Recorder
 from nova_xapi.console.relay import Relay
@@ -50,10 +51,12 @@ class ComputeService:
         self.spawn = Spawn(self.conn, self.servers, self.images, virtapi)
         self.reconciler = Reconciler(self.conn, self.servers, self.images)
         self.events = PowerEvents(self.conn, self.servers, emit)
+        # services of several pools may share the setting: each looks after its own directory only
+        consoles = settings.console_log_directory / quote(settings.host, safe="")
         self.recorder = Recorder(
             self.conn.client,
             self._recorded,
-            directory=settings.console_log_directory,
+            directory=consoles,
             limit=settings.console_log_bytes,
         )
         self.relay = Relay(
@@ -61,7 +64,7 @@ class ComputeService:
             self.servers.find,
             address=settings.console_relay_address,
             port=settings.console_relay_port,
-            secret_file=settings.console_log_directory / "relay-secret",
+            secret_file=consoles / "relay-secret",
         )
         self._started: list[Callable[[], None]] = []
 

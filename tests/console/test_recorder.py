@@ -109,7 +109,7 @@ def test_the_log_of_a_deleted_server_is_gone(rig: Rig) -> None:
     driver = rig.driver("a")
     server = rig.spawn(driver, rig.image())
     seen(driver, server, lambda log: log.endswith(b"login: "))
-    directory = driver.service.settings.console_log_directory
+    directory = driver.service.recorder.directory
     assert logs(directory) == [f"{server.uuid}.log"]
     driver.destroy(rig.context, server, [])
     assert logs(directory) == []
@@ -123,7 +123,7 @@ def test_logs_of_servers_deleted_while_the_service_was_away_are_removed_at_its_s
     driver = rig.driver("a")
     server = rig.spawn(driver, rig.image())
     seen(driver, server, lambda log: log.endswith(b"login: "))
-    directory = driver.service.settings.console_log_directory
+    directory = driver.service.recorder.directory
     (directory / "0c0d3f5e-8f2b-4f6b-b8c6-0c8d4f3f1a22.log").write_bytes(b"old")
     (directory / "0c0d3f5e-8f2b-4f6b-b8c6-0c8d4f3f1a22.log.1").write_bytes(b"older")
     rig.stop("a")
@@ -148,5 +148,5 @@ def test_the_log_is_bounded(rig: Rig) -> None:
     for number in range(40):
         type_in(rig, driver, server, b"%04d " % number * 200)
     seen(driver, server, lambda log: log.endswith(b"0039 " * 200))
-    directory = driver.service.settings.console_log_directory
+    directory = driver.service.recorder.directory
     assert sum(path.stat().st_size for path in directory.iterdir()) <= 16 << 10

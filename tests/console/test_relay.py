@@ -214,7 +214,7 @@ def test_paths_given_out_before_a_restart_of_the_service_open_consoles_after_it(
     try:
         assert again.get_vnc_console(rig.context, server).__dict__ == console.__dict__
         assert opened(console).picture(30).drawn() > 0.01
-        secret = again.service.settings.console_log_directory / "relay-secret"
+        secret = again.service.recorder.directory / "relay-secret"
         assert secret.stat().st_mode & 0o777 == 0o600
     finally:
         again.destroy(rig.context, server, [])

@@ -87,7 +87,7 @@ class Recorder:
         """``limit``: bytes kept per instance."""
         self._client = client
         self._owns = owns
-        self._directory = directory
+        self.directory = directory
         self._limit = limit
         self._guard = threading.RLock()
         self._followers: dict[str, _Follower] = {}  # by reference of the console
@@ -107,7 +107,7 @@ class Recorder:
 
     def start(self) -> None:
         """Follow what runs, and whatever starts from now on. The event cache must be in step. Raises OSError."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._prune()
         self._selector.register(self._wake_out, selectors.EVENT_READ)
         self._unsubscribe = self._client.cache.subscribe(self._on_change)
@@ -154,13 +154,13 @@ class Recorder:
     def _log(self, instance: str) -> LogFile:
         if not instance or "/" in instance or instance.startswith("."):
             raise ValueError(f"not the uuid of an instance: {instance!r}")
-        return LogFile(self._directory / f"{instance}{_SUFFIX}", self._limit)
+        return LogFile(self.directory / f"{instance}{_SUFFIX}", self._limit)
 
     def _prune(self) -> None:
         """Remove the files of instances that were deleted while the service was away."""
         owned = {self._owns(ref, record) for ref, record in self._client.cache.records("VM").items()}
         kept = {record["other_config"].get("nova_uuid") for record in self._client.cache.records("VM").values()}
-        for path in self._directory.glob(f"*{_SUFFIX}*"):
+        for path in self.directory.glob(f"*{_SUFFIX}*"):
             instance = path.name.partition(_SUFFIX)[0]
             if instance not in owned and instance not in kept:
                 path.unlink(missing_ok=True)
