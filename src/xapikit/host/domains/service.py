@@ -107,6 +107,20 @@ class Domains:
         for uuid, ref in known.items():
             if uuid not in found and uuid not in told:
                 ends.lost(self, ref)
+        self._give_back_unused()
+
+    def _give_back_unused(self) -> None:
+        """Detach disks whose guest never came to be, or ended, when an earlier server was killed."""
+        for use in self.pool.storage.attachments.all():
+            vbd = self.store.peek("VBD", use.holder)
+            vm = vbd["VM"] if vbd is not None else ""
+            row = self.store.peek("VM", vm)
+            if row is None or not (row["is_control_domain"] or vm in self._domains):
+                LOG.warning("a disk that no guest has is given back: VDI %s", use.vdi)
+                try:
+                    self.pool.storage.detach(use.vdi, holder=use.holder)
+                except Exception:
+                    LOG.exception("the disk %s was not given back", use.vdi)
 
     def _settle(self, vm: str, domain: Domain) -> None:
         """Make a guest that was found again stand still or run, as its row says."""
