@@ -50,6 +50,8 @@ HOLD: Final = 4.0
 """Seconds after which data is taken as it is, although it never became quiet."""
 LINGER: Final = 10.0
 """Seconds that a host may take to deliver the last words of a domain that has ended."""
+MOST: Final = 400
+"""Consoles followed at a time. A host takes 800 connections in all; who comes then waits, calls included."""
 _PIECE: Final = 1 << 16
 _TURNS: Final = 16
 _CONNECTING: Final = 4
@@ -68,6 +70,8 @@ class _Follower:
     connecting: bool = False
     failures: int = 0
     retry_at: float | None = None
+    #: there are as many others as may be; waits for one of them to end
+    queued: bool = False
     quiet_at: float | None = None
     hold_until: float | None = None
     #: the console is not offered any more: read to the end, at most until then
@@ -83,12 +87,13 @@ class _Follower:
 class Recorder:
     """Records from `start` to `stop`. The event cache of ``client`` must hold VM and console."""
 
-    def __init__(self, client: XapiClient, owns: Owns, *, directory: Path, limit: int) -> None:
-        """``limit``: bytes kept per instance."""
+    def __init__(self, client: XapiClient, owns: Owns, *, directory: Path, limit: int, most: int = MOST) -> None:
+        """``limit``: bytes kept per instance; ``most``: consoles followed at a time."""
         self._client = client
         self._owns = owns
         self.directory = directory
         self._limit = limit
+        self._most = most
         self._guard = threading.RLock()
         self._followers: dict[str, _Follower] = {}  # by reference of the console
         self._last: dict[str, str] = {}  # instance -> uuid of the console that was recorded last
@@ -207,8 +212,12 @@ class Recorder:
         self._connect(follower)
 
     def _connect(self, follower: _Follower) -> None:
-        follower.connecting = True
         follower.retry_at = None
+        follower.queued = self._busy() >= self._most
+        if follower.queued:
+            LOG.debug("console of instance %s waits: %d others are being followed", follower.instance, self._most)
+            return
+        follower.connecting = True
         future = self._connectors.submit(self._client.open_console, follower.console.location, _TIMEOUT)
 
         def arrived(future: Future[socket.socket]) -> None:
@@ -264,6 +273,17 @@ class Recorder:
         now = time.monotonic()
         for follower in list(self._followers.values()):
             self._keep_time(follower, now)
+        self._serve_queue()
+
+    def _serve_queue(self) -> None:
+        """Connect those that waited for others to end, as far as there is room."""
+        queued = [one for one in self._followers.values() if one.queued]
+        if queued:
+            for follower in queued[: max(0, self._most - self._busy())]:
+                self._connect(follower)
+
+    def _busy(self) -> int:
+        return sum(one.connecting or one.sock is not None for one in self._followers.values())
 
     def _keep_time(self, follower: _Follower, now: float) -> None:
         if follower.quiet_at is not None and now >= min(follower.quiet_at, follower.hold_until or now):
