@@ -121,14 +121,14 @@ def kill_at_random(tmp_path: Path, kind: str, rounds: int, machines: int) -> Non
 
 
 def test_timed_guests_survive_kills(tmp_path: Path) -> None:
-    kill_at_random(tmp_path, "timed", 3, 4)
+    kill_at_random(tmp_path, "timed", 2, 3)
 
 
 @pytest.mark.qemu
 @pytest.mark.skipif(accel.program() is None, reason="QEMU is not installed (apt-get install qemu-system-x86)")
 def test_real_guests_survive_kills(tmp_path: Path) -> None:
     try:
-        kill_at_random(tmp_path, "qemu", 2, 2)
+        kill_at_random(tmp_path, "qemu", 1, 2)
     finally:
         for record in (tmp_path / "s" / "run").rglob("*.json"):
             with suppress(ValueError, KeyError):
