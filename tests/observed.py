@@ -204,7 +204,7 @@ class Replayer:
         session = self._fill(step.get("session", "$session"))
         host = 1 if step.get("to") == "$host2_address" else 0
         params = [self._fill(_complete(step["call"], param)) for param in step["params"]]
-        if step["call"] == "event.from" and isinstance(params[2], float) and not _has_events(step):
+        if step["call"] == "event.from" and len(params) > 2 and isinstance(params[2], float) and not _has_events(step):
             params[2] = min(params[2], QUIET_SECONDS)
         wrong_token = step["outcome"].get("error", ["", ""])
         if wrong_token[0] == "EVENT_FROM_TOKEN_PARSE_FAILURE":
