@@ -14,6 +14,7 @@
 import configparser
 import re
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,19 @@ def test_compute_services_are_given_no_database(state: State) -> None:
 def test_a_name_without_a_value_is_a_mistake() -> None:
     with pytest.raises(KeyError):
         configs.render("nova.conf", {})
+
+
+def test_no_file_outside_of_the_state_directory_and_the_environment_is_named(state: State) -> None:
+    configs.write_control_plane(state)
+    for name in configs.CONTROL_PLANE.values():
+        text = (state.etc / name).read_text()
+        paths = re.findall(r"= ?(/\S+)", text)
+        assert all(path.startswith((str(state.root), sys.prefix)) for path in paths), name
+
+
+def test_all_of_keystones_key_repositories_are_the_demos(state: State) -> None:
+    configs.write_control_plane(state)
+    parser = read(state.etc / "keystone/keystone.conf")
+    # each of these has a default below /etc/keystone
+    for section in ("fernet_tokens", "fernet_receipts", "credential"):
+        assert parser[section]["key_repository"].startswith(str(state.root)), section

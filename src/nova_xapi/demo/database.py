@@ -127,8 +127,6 @@ def once(services: Services, step: str, work: Callable[[Note], None]) -> Callabl
 def sync_keystone(services: Services, note: Note) -> None:
     config = ["--config-file", str(services.state.etc / "keystone/keystone.conf")]
     manage = [services.program("keystone-manage"), *config]
-    for kind in ("fernet", "credential"):
-        make_key_repository(services.state, services.state.etc / f"keystone/{kind}-keys")
     note("tables")
     run_logged(services, "schema-keystone", [*manage, "db_sync"])
     note("administrator and endpoints")
@@ -148,12 +146,14 @@ def sync_keystone(services: Services, note: Note) -> None:
     )
 
 
-def make_key_repository(state: State, directory: Path) -> None:
-    """Keystone's keys, as its own `fernet_setup` makes them: 0 is the staged key, the highest number the primary."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for number in ("0", "1"):
-        if not (directory / number).exists():
-            state.write(directory / number, Fernet.generate_key().decode())
+def make_keystone_keys(state: State) -> None:
+    """Keystone's keys (idempotent), as its own `fernet_setup` makes them: 0 is the staged, the highest the primary."""
+    for kind in ("fernet", "receipt", "credential"):
+        directory = state.etc / f"keystone/{kind}-keys"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for number in ("0", "1"):
+            if not (directory / number).exists():
+                state.write(directory / number, Fernet.generate_key().decode())
 
 
 def sync_glance(services: Services, note: Note) -> None:

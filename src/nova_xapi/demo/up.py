@@ -79,6 +79,7 @@ class Up:
     def configure(self, note: Note, stop: Event) -> None:
         configs.write_control_plane(self.state)
         configs.write_client(self.state)
+        database.make_keystone_keys(self.state)
         for name in ("nova/lock", "neutron/lock"):
             (self.state.data / name).mkdir(parents=True, exist_ok=True)
 
