@@ -181,7 +181,8 @@ def test_another_coordinator_is_followed_and_no_call_is_lost_or_repeated(xapi_po
         names = [record["name_label"] for record in client.call("network.get_all_records").values()]
         for name, made in outcomes.items():
             assert names.count(name) == 1 if made else names.count(name) <= 1, name
-        assert sum(outcomes.values()) >= 60
+        # no more than the call that each worker had under way was cut
+        assert list(outcomes.values()).count(False) <= len(workers)
         client.cache.wait_for(lambda cache: cache.in_step and cache.count("network") == len(names), 20)
 
 
