@@ -25,7 +25,6 @@ from nova import exception
 
 from nova_xapi.ops import calls
 from nova_xapi.ops.steps import Operation
-from nova_xapi.servers import in_state
 from nova_xapi.spec.values import VifSpec
 
 LOG = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ EVENT = "network-vif-plugged"
 
 
 def start_and_wait(operation: Operation, virtapi: Any, instance: Any, vm: str, vifs: Sequence[VifSpec]) -> None:
-    """Start ``vm`` on the bound host; running when this returns.
+    """Start ``vm`` on the bound host; started when this returns, which the cache may show later.
 
     Raises VirtualInterfaceCreateException when a port does not become active in time, or at once when Neutron reports
     its failure, if ``vif_plugging_is_fatal``.
@@ -74,8 +73,6 @@ def start_and_wait(operation: Operation, virtapi: Any, instance: Any, vm: str, v
 
 
 def start(operation: Operation, vm: str, paused: bool) -> None:
-    """``VM.start_on`` the bound host (affinity is only a preference), until the cache shows it."""
+    """``VM.start_on`` the bound host (affinity is only a preference). The caller waits for the cache to show it."""
     conn = operation.conn
     calls.change_power(conn, "VM.start_on", vm, conn.host_ref, paused, False, reached=("running", "paused"))
-    wanted = ("Paused", "Running") if paused else ("Running",)
-    conn.wait(lambda cache: in_state(cache, vm, *wanted), conn.settings.running_timeout)
