@@ -202,3 +202,19 @@ def test_a_guest_lives_through_everything(xapi: EmbeddedHost) -> None:
     guest.call("VM.destroy", guest.vm)
     guest.call("VDI.destroy", guest.vdi)
     guest.call.close()
+
+
+def test_a_missing_program_is_named_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with EmbeddedHost(tmp_path / "state", domains="qemu") as xapi:
+        assert "apt-get install qemu-system-x86" in caplog.text
+        caller = Caller(xapi.urls[0], password=xapi.password)
+        vm = caller("VM.create", RECORD)
+        code, text = caller.error("VM.start", vm, False, False)
+        assert code == "INTERNAL_ERROR" and "apt-get install qemu-system-x86" in text
+        assert caller("VM.get_power_state", vm) == "Halted"
+        pv = caller("VM.create", {**RECORD, "HVM_boot_policy": "", "PV_bootloader": "pygrub"})
+        assert caller.error("VM.start", pv, False, False) == ["VM_HVM_REQUIRED", pv]
+        caller.close()

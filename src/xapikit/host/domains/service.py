@@ -86,6 +86,10 @@ class Domains:
 
         ends.install(self)
         ends.tidy(self.pool)
+        try:
+            self.kind.check()
+        except DomainFailed as error:  # the pool is of use without guests, and each start says it again
+            LOG.error("no VM can be started: %s", error.why)
         known: dict[str, str] = {}
         configs: dict[str, DomainConfig] = {}
         for ref, row in self.store.all("VM").items():
