@@ -30,6 +30,7 @@ from image_services import Service, ServiceFactory, meta_of
 from nova_xapi.image import errors, marks
 from nova_xapi.image.cache import Base
 from nova_xapi.image.description import Kind
+from nova_xapi.storage import vdi
 from xapikit.client import EventCache
 from xapikit.host import EmbeddedHost
 from xapikit.vhd import stream
@@ -422,11 +423,18 @@ def test_a_service_that_was_killed_cleans_up_when_it_comes_back(
     assert content(again, base.ref)[: len(RAW)] == RAW and set(again.vdis()) >= {base.ref}
 
 
-def test_another_service_takes_over_from_one_that_was_killed(
-    killed: tuple[Service, StoredImage], context: RequestContext
+def test_another_service_takes_over_from_one_that_is_dead(
+    offered: StoredImage, service: ServiceFactory, context: RequestContext
 ) -> None:
-    onlooker, offered = killed
+    onlooker = service("b")
+    # what the test above sees a killed service leave
+    key, value = f"{marks.LOCK}{offered.id}:1", json.dumps({"service": "a", "run": "dead", "number": 1, "since": 0})
+    onlooker.client.call("SR.add_to_other_config", onlooker.sr(), key, value)
+    config = {marks.IMAGE: offered.id, marks.IMPORTING: "a/dead/1"}
+    record = {"name_label": "half", "name_description": "", "SR": onlooker.sr(), "virtual_size": MIB}
+    half = vdi.create(onlooker.client, {**record, "other_config": config}, marks.IMPORTING)
+    onlooker.client.cache.catch_up()
     assert onlooker.images().reap() == 0 and locks(onlooker), "what others left is not this service's"
     base = onlooker.images(lease=1.0).provide(context, meta_of(offered), onlooker.sr(), 0)
     assert content(onlooker, base.ref)[: len(RAW)] == RAW
-    assert locks(onlooker) == [] and not any(marks.importer_of(record) for record in onlooker.vdis().values())
+    assert locks(onlooker) == [] and half not in onlooker.vdis()
