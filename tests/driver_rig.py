@@ -22,7 +22,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -104,7 +104,12 @@ def port(active: bool = True, mtu: int = 1500, **fields: Any) -> Any:
 
 def meta(image: StoredImage, **properties: Any) -> Any:
     """The image as Nova hands it to a driver; ``properties`` as in Nova's ImageMeta."""
-    made = objects.ImageMeta.from_dict({**image.record, "properties": {}})
+    return meta_of(image.record, **properties)
+
+
+def meta_of(record: Mapping[str, Any], **properties: Any) -> Any:
+    """The same from the record that Glance has."""
+    made = objects.ImageMeta.from_dict({**record, "properties": {}})
     made.properties = objects.ImageMetaProps(**properties)
     return made
 

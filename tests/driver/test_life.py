@@ -211,6 +211,19 @@ def test_a_reboot_ends_in_another_domain(rig: Rig, kind: str) -> None:
     assert vm["domid"] not in (before, -1)
 
 
+@pytest.mark.parametrize("first", ["VM.pause", "VM.suspend", "VM.hard_shutdown"])
+def test_a_hard_reboot_makes_a_guest_run_whatever_its_state(rig: Rig, first: str) -> None:
+    driver = rig.driver()
+    server = rig.spawn(driver, rig.image())
+    vm, record = rig.vm(server)
+    rig.client.call(first, vm)
+    driver.service.conn.cache.catch_up()
+    driver.reboot(rig.context, server, None, "HARD")
+    after = rig.vm(server)[1]
+    assert after["power_state"] == "Running"
+    assert after["domid"] not in (record["domid"], -1)
+
+
 def test_power_off_is_clean_first(rig: Rig) -> None:
     driver = rig.driver()
     server = rig.spawn(driver, rig.image())

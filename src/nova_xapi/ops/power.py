@@ -61,24 +61,21 @@ class Power:
                 self._await(vm, "Halted")
 
     def reboot(self, instance: str, hard: bool) -> None:
-        """Reboot; soft falls back to hard when the guest does not take part. Hard also starts a halted guest."""
+        """Reboot; soft falls back to hard when the guest does not take part. A guest that is down is started.
+
+        What a suspended guest had in memory is given up, as by a hard reboot of a running one.
+        """
         vm, record = self._servers.await_get(instance)
+        state = record["power_state"]
         with Operation(self._conn, "reboot", instance) as operation:
-            if record["power_state"] != "Running":
-                self._make_run(operation, vm)
+            if state == "Running" and not hard and self._reboot_cleanly(operation, vm):
                 return
-            if not hard and self._reboot_cleanly(operation, vm):
+            if state in ("Running", "Paused") and self._reset(operation, vm):
                 return
-            with operation.step("hard reboot"):
-                before = self._domain(vm)
-                try:
-                    self._conn.call("VM.hard_reboot", vm, repeatable=True)
-                except xapi.VmBadPowerState as error:
-                    # it went down by itself meanwhile
-                    LOG.info("hard reboot found server %s %s; starting it", instance, error.actual)
-                    self._make_run(operation, vm)
-                    return
-                self._await_new_domain(vm, before)
+            # also what went down by itself meanwhile
+            calls.change_power(self._conn, "VM.hard_shutdown", vm, reached=("halted",))
+            self._await(vm, "Halted")
+            self._make_run(operation, vm)
 
     def pause(self, instance: str) -> None:
         vm, _ = self._servers.await_get(instance)
@@ -132,6 +129,18 @@ class Power:
                     return False
                 task.cancel()
         return False
+
+    def _reset(self, operation: Operation, vm: str) -> bool:
+        """Hard reboot; False when the guest is in no state for one."""
+        before = self._domain(vm)
+        with operation.step("hard reboot"):
+            try:
+                self._conn.call("VM.hard_reboot", vm, repeatable=True)
+            except xapi.VmBadPowerState as error:
+                LOG.info("server %s is %s, which is nothing to reboot", operation.instance, error.actual)
+                return False
+            self._await_new_domain(vm, before)
+        return True
 
     def _reboot_cleanly(self, operation: Operation, vm: str) -> bool:
         conn = self._conn
