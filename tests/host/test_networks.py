@@ -91,3 +91,18 @@ def test_addresses_are_checked(call: Caller) -> None:
     assert call("PIF.get_IP", eth2) == "10.99.0.5"
     error = call.error("PIF.reconfigure_ip", eth2, "Static", "bad", "", "", "")
     assert error == ["INVALID_IP_ADDRESS_SPECIFIED", "IP"]
+
+
+def test_a_bond_takes_its_members_over_and_gives_them_back(call: Caller, network: str) -> None:
+    eth2, eth3 = pif(call, "eth2"), pif(call, "eth3")
+    assert call.error("Bond.create", network, [], "") == ["PIF_BOND_NEEDS_MORE_MEMBERS"]
+    bond = call("Bond.create", network, [eth2, eth3], "", "active-backup", {})
+    record = call("PIF.get_record", call("Bond.get_master", bond))
+    assert (record["device"], record["physical"], record["bond_master_of"]) == ("bond0", False, [bond])
+    assert call("PIF.get_bond_slave_of", eth2) == bond
+    assert call.error("PIF.plug", eth2) == ["CANNOT_PLUG_BOND_SLAVE", eth2]
+    error = call.error("Bond.set_property", bond, "hashing_algorithm", "src_mac")
+    assert error == ["INVALID_VALUE", "properties", "hashing_algorithm = src_mac"]
+    call("Bond.destroy", bond)
+    assert call("PIF.get_bond_slave_of", eth2) == "OpaqueRef:NULL"
+    assert call("network.get_PIFs", network) == []
