@@ -54,7 +54,7 @@ def _make_vms(operator: XapiClient, driver: Any) -> dict[str, str]:
     def make(number: int) -> tuple[str, str]:
         server = str(uuid.uuid4())
         marks = {"nova_uuid": server, **conn.maker.marks(f"bench{number}", "vm")}
-        vm = operator.call("VM.create", _record(f"instance-{number:08x}", marks, conn.host_ref))
+        vm = operator.call("VM.create", vm_record(f"instance-{number:08x}", marks, conn.host_ref))
         if number < RUNNING:
             operator.call("VM.start_on", vm, conn.host_ref, False, False)
         return server, vm
@@ -65,7 +65,8 @@ def _make_vms(operator: XapiClient, driver: Any) -> dict[str, str]:
     return made
 
 
-def _record(name: str, other_config: dict[str, str], host: str) -> dict[str, Any]:
+def vm_record(name: str, other_config: dict[str, str], host: str) -> dict[str, Any]:
+    """What VM.create is given for a small VM."""
     return {
         "name_label": name, "name_description": "", "user_version": 0, "is_a_template": False, "affinity": host,
         "memory_static_max": 16 * MIB, "memory_dynamic_max": 16 * MIB, "memory_dynamic_min": 16 * MIB,

@@ -13,6 +13,7 @@
 
 import http.client
 import json
+import resource
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench.measure import Missing
+from bench.measure import MIB, Missing
 from xapikit.client import TlsPolicy, XapiClient
 
 _START_SECONDS = 60
@@ -45,6 +46,10 @@ class ServedPool:
     state: Path
     #: of the host, in the order in which they joined
     host_uuids: tuple[str, ...]
+    #: of the server
+    pid: int
+    #: from the start of the process to its line that says that it serves
+    start_seconds: float
 
     def url(self, scheme: str) -> str:
         return self.https if scheme == "https" else self.http
@@ -60,6 +65,11 @@ class ServedPool:
             tls=TlsPolicy(fingerprint=self.fingerprint),
             cache_classes=cache_classes,
         )
+
+    def resident_mib(self) -> float:
+        """Memory of the server that is resident now (RSS); it is one process, whatever the number of its hosts."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
+        return pages * resource.getpagesize() / MIB
 
     def _control(self, method: str, path: str) -> dict[str, object]:
         connection = http.client.HTTPConnection(urlsplit(self.http).netloc, timeout=30)
@@ -92,14 +102,24 @@ class ServedPool:
 
 @contextmanager
 def served_pool(hosts: int = 1, *, directory: Path | None = None) -> Iterator[ServedPool]:
-    """Run a pool with timed guests for as long as the context lasts."""
+    """Run a fresh pool with timed guests for as long as the context lasts; its state vanishes with it."""
     made = tempfile.mkdtemp(prefix="pool-", dir=directory)
-    state = Path(made) / "state"
+    try:
+        with serving(Path(made) / "state", hosts) as pool:
+            yield pool
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def serving(state: Path, hosts: int = 1) -> Iterator[ServedPool]:
+    """Run the pool of a state directory, which is made when absent, for as long as the context lasts."""
     command = [
         sys.executable, "-m", "xapikit.host.cli", "serve", "--state", str(state), "--hosts", str(hosts),
         "--stop-guests", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--memory", "4096", "--cpus", "64",
         "--json",
     ]  # fmt: skip
+    begun = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout
@@ -115,6 +135,8 @@ def served_pool(hosts: int = 1, *, directory: Path | None = None) -> Iterator[Se
                 password=Path(ready["password_file"]).read_text().strip(),
                 state=state,
                 host_uuids=tuple(host["uuid"] for host in ready["hosts"]),
+                pid=server.pid,
+                start_seconds=time.perf_counter() - begun,
             )
         finally:
             server.send_signal(signal.SIGTERM)
@@ -122,7 +144,6 @@ def served_pool(hosts: int = 1, *, directory: Path | None = None) -> Iterator[Se
                 server.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 server.kill()
-            shutil.rmtree(made, ignore_errors=True)
 
 
 def quiet(pool: ServedPool, seconds_quiet: float = 1.0) -> None:

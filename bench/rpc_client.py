@@ -9,12 +9,13 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""One client process of the figure rpc_per_second: calls a getter as fast as it is answered, says how often.
+"""One client process (see bench.clients): calls a getter as fast as it is answered, on all objects in turn.
 
 Reads its orders as one JSON line from standard input (the password is no business of a process list), says "ready" when
 connected, starts when a line comes, and prints the number of calls.
 """
 
+import itertools
 import json
 import sys
 import time
@@ -31,12 +32,13 @@ def main() -> None:
         originator=f"nova-xapi-bench:{orders['number']}",
         tls=TlsPolicy(fingerprint=orders["fingerprint"]),
     ) as client:
-        host = client.call("host.get_all")[0]
+        getter = orders["getter"]
+        objects = itertools.cycle(client.call(f"{getter.partition('.')[0]}.get_all"))
         print("ready", flush=True)
         sys.stdin.readline()
         count, end = 0, time.monotonic() + orders["seconds"]
         while time.monotonic() < end:
-            client.call("host.get_name_label", host)
+            client.call(getter, next(objects))
             count += 1
     print(count, flush=True)
 
