@@ -12,6 +12,7 @@
 """The store keeps its promises: all or nothing, both ends of relations, stamps for events, immutable snapshots."""
 
 import threading
+from collections.abc import Mapping
 
 import pytest
 
@@ -123,6 +124,27 @@ def test_derived_fields_follow_the_rows_they_depend_on() -> None:
     with store.transaction() as tx:
         tx.update("VBD", vbd, currently_attached=True)
     assert store.get("VDI", vdi)["allowed_operations"] == []
+
+
+def test_all_computed_fields_are_computed_again_by_one_visit_of_each_row() -> None:
+    store = Store()
+    vms = [a_vm(store) for _ in range(3)]
+    visited: list[str] = []
+
+    def operations(view: View, ref: str, row: Mapping[str, object]) -> list[str]:
+        visited.append(ref)
+        return ["start"] if row["power_state"] == "Halted" else []
+
+    store.derive("VM", "allowed_operations", operations)
+    heard: list[Commit] = []
+    store.on_commit(heard.append)
+    store.rederive()
+    assert visited == vms
+    assert [store.get("VM", vm)["allowed_operations"] for vm in vms] == [["start"]] * 3
+    assert [change.ref for commit in heard for change in commit.changes] == vms
+    with store.transaction() as tx:
+        tx.update("VM", vms[0], power_state="Running")
+    assert store.get("VM", vms[0])["allowed_operations"] == []
 
 
 def test_changes_since_a_generation_are_found_and_deletions_of_rows_known_then() -> None:

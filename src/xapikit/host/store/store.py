@@ -219,7 +219,10 @@ class Store:
         with self.transaction() as tx:
             for rule in self._derivations:
                 for ref, row in self.all(rule.class_name).items():
-                    tx.set_derived(rule.class_name, ref, rule.field, rule.compute(tx, ref, row))
+                    # rules look at what is stored, not at each other's results: a view of the store is enough, and
+                    # costs nothing for the thousands of rows that this transaction changes
+                    tx.set_derived(rule.class_name, ref, rule.field, rule.compute(self, ref, row))
+            tx.derived = True
 
     # persistence -------------------------------------------------------------------------------------------------
 
@@ -280,7 +283,8 @@ class Store:
     # the commit --------------------------------------------------------------------------------------------------
 
     def _commit(self, tx: Transaction) -> Commit | None:
-        self._derive(tx)
+        if not tx.derived:
+            self._derive(tx)
         changes = tuple(tx.changes())
         touched = tuple(tx.touched())
         if not changes and not touched:

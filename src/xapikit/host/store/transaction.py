@@ -56,6 +56,8 @@ class Transaction:
         self.store = store
         self._rows: dict[tuple[str, str], Row | None] = {}
         self._touched: dict[tuple[str, str], None] = {}
+        self.derived = False
+        """Computed fields are in order already: the commit leaves them alone."""
 
     # reading -----------------------------------------------------------------------------------------------------
 

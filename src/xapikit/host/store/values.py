@@ -35,9 +35,14 @@ def fresh_row(spec: ClassSpec, values: Mapping[str, Any]) -> dict[str, Any]:
     unknown = values.keys() - spec.fields.keys()
     if unknown:
         raise TypeError(f"class {spec.name} has no field {', '.join(sorted(unknown))}")
-    given = {name: checked(spec.name, name, value) for name, value in values.items()}
-    # rows are never changed in place, so all of them may share the empty lists and maps of the defaults
-    return {**_defaults(spec.name), **given}
+    row = dict(_defaults(spec.name))
+    for name, value in values.items():
+        initial = row[name]
+        # rows are never changed in place, so all of them may share the defaults; of thousands of rows that are loaded
+        # most values are that, and need neither a check nor memory of their own
+        if type(value) is not type(initial) or value != initial:
+            row[name] = checked(spec.name, name, value)
+    return row
 
 
 @functools.cache
