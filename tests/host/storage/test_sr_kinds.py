@@ -119,6 +119,21 @@ def test_the_operators_directories_may_be_opened(xapi_factory: Any, tmp_path: Pa
     assert [call("VDI.get_name_label", ref) for ref in call("SR.get_VDIs", sr)] == ["a.iso"]
 
 
+def test_a_directory_that_is_no_longer_opened_does_not_keep_the_pool_from_starting(
+    xapi_factory: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "isos").mkdir()
+    config = {"location": str(tmp_path / "isos"), "legacy_mode": "true"}
+    options = {"storage_directories": str(tmp_path / "isos")}
+    with EmbeddedHost(tmp_path / "s", options=options) as before:
+        call = Caller(before.urls[0], password=before.password)
+        sr = call("SR.create", before.hosts[0].ref, config, 0, "isos", "", "iso", "iso", False, {})
+    xapi = xapi_factory(state=tmp_path / "s")
+    call = Caller(xapi.urls[0], password=xapi.password)
+    assert call.error("SR.scan", sr)[0] == "SR_BACKEND_FAILURE_226"
+    create_vdi(call, xapi.pool.row["default_SR"])
+
+
 def test_a_destroyed_sr_takes_its_directory_with_it(xapi_host: EmbeddedHost, call: Caller) -> None:
     sr = create_sr(call, xapi_host.hosts[0].ref, "ext", {"device": "/dev/sdb"})
     directory = xapi_host.settings.state / "sr" / call("SR.get_uuid", sr)

@@ -97,10 +97,10 @@ class Storage:
         self.auto_scan.start()
 
     def _prepare(self, sr: str) -> None:
-        repository = self.repository(sr)
-        if repository is None:
-            return
         try:
+            repository = self.repository(sr)
+            if repository is None:
+                return
             repository.format()
             if isinstance(repository, VhdRepository):
                 self.settle(sr, repository)
@@ -110,7 +110,7 @@ class Storage:
                 self.refresh_sr(tx, sr, numbers)
         except Exception:
             # one SR that cannot be put right must not keep the pool from starting: its calls will say why
-            LOG.exception("the SR in %s is not in order", repository.directory)
+            LOG.exception("the SR %s is not in order", self.store.get("SR", sr)["uuid"])
 
     def settle(self, sr: str, repository: VhdRepository) -> None:
         """Finish or undo what a killed server had under way in an SR; rows follow by a scan."""
