@@ -27,7 +27,8 @@ from xapikit.wire import DateTime
 # objects have to live somewhere and the store is the one place that persists and announces.
 STORED_CLASSES = tuple(spec.name for spec in MODEL.classes.values() if spec.in_db or spec.name == "message")
 
-_TEXT = frozenset({Kind.STRING, Kind.SECRET, Kind.ENUM, Kind.REF})
+# a tuple: members are found by identity, while a set would call the hash function of the enumeration
+_TEXT = (Kind.STRING, Kind.REF, Kind.ENUM, Kind.SECRET)
 
 
 def fresh_row(spec: ClassSpec, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,6 +66,8 @@ def checked(class_name: str, field_name: str, value: Any) -> Any:
 def fit(kind: Type, value: Any) -> Any:
     """Check one value against a type and return what is stored. Raises TypeError."""
     match kind.kind:
+        case text if text in _TEXT and isinstance(value, str):  # nearly all values, hence first
+            return value
         case Kind.INT if isinstance(value, int) and not isinstance(value, bool):
             return value
         case Kind.FLOAT if isinstance(value, int | float) and not isinstance(value, bool):
@@ -82,8 +85,6 @@ def fit(kind: Type, value: Any) -> Any:
                     return dict(value)
             else:
                 return {fit(key_type, k): fit(value_type, v) for k, v in value.items()}
-        case text if text in _TEXT and isinstance(value, str):
-            return value
         case Kind.OPTION if kind.args:
             return None if value is None else fit(kind.args[0], value)
     raise TypeError(f"{type(value).__name__} {value!r} does not fit")
