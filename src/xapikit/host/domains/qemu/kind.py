@@ -257,6 +257,8 @@ class QemuKind:
         try:
             data = json.loads(file.read_text())
             return _Record(file.stem, data["process"], data["paused"], DomainConfig.from_json(data["config"]))
+        except FileNotFoundError:
+            return None  # it ended this moment, and was tidied up by whoever still followed it
         except (ValueError, KeyError, TypeError) as error:
             LOG.error("the record %s of a domain cannot be read, it is left alone: %s", file, error)
             return None
