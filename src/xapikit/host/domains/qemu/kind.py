@@ -190,7 +190,8 @@ class QemuKind:
                 on_end(domain, Ended(end, f"while the server was away: {domain.status}"))
             else:
                 if not record.paused:
-                    domain.unpause()
+                    with suppress(DomainFailed):  # it ends this moment, and tells of its end itself
+                        domain.unpause()
                 found[record.config.vm] = domain
         return found
 
