@@ -40,8 +40,9 @@ check: lint types test ## what CI runs
 bench: venv ## measure: one JSON line per figure, then a table
 	@$(BIN)/python -m bench
 
-sweep: venv ## fail each call of spawn and destroy in turn, then look for what is left behind
+sweep: venv ## fail each call of spawn and destroy in turn, kill the service in their middle; look for what is left behind
 	@$(BIN)/python -m sweep
+	@$(BIN)/python -m pytest -q -m slow tests/driver
 
 clients: venv ## clients of others from their registries against the embedded host (the first run installs them)
 	@$(BIN)/python -m pytest -q -m slow tests/clients

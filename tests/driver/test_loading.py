@@ -35,7 +35,6 @@ print(module.__spec__.origin, nova.virt.fake.__file__)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wheel", "editable"])
 def test_nova_loads_the_driver_in_a(kind: str, tmp_path: Path) -> None:
     """Made in an environment of its own that sees this one's Nova, so that nothing of the working tree helps."""
