@@ -172,12 +172,6 @@ def check_unplug(pif: str, row: Row) -> None:
         raise ApiError("PIF_DOES_NOT_ALLOW_UNPLUG", pif)
 
 
-@implements("PIF.set_disallow_unplug")
-def set_disallow_unplug(ctx: Context, pif: str, value: bool) -> None:
-    with ctx.store.transaction() as tx:
-        tx.update("PIF", pif, disallow_unplug=value)
-
-
 @implements("PIF.reconfigure_ip")
 def reconfigure_ip(ctx: Context, pif: str, mode: str, address: str, netmask: str, gateway: str, dns: str) -> None:
     ctx.store.get("PIF", pif)
@@ -207,12 +201,6 @@ def _check_address(what: str, text: str) -> None:
         ipaddress.ip_address(text)
     except ValueError:
         raise ApiError("INVALID_IP_ADDRESS_SPECIFIED", what) from None
-
-
-@implements("PIF.set_primary_address_type")
-def set_primary_address_type(ctx: Context, pif: str, value: str) -> None:
-    with ctx.store.transaction() as tx:
-        tx.update("PIF", pif, primary_address_type=value)
 
 
 @implements("PIF.set_property")

@@ -194,18 +194,6 @@ def probe_ext(ctx: Context, host: str, device_config: dict[str, str], kind: str,
 # members -------------------------------------------------------------------------------------------------------------
 
 
-@implements("SR.set_name_label")
-def set_name_label(ctx: Context, sr: str, value: str) -> None:
-    with ctx.store.transaction() as tx:
-        tx.update("SR", sr, name_label=value)
-
-
-@implements("SR.set_name_description")
-def set_name_description(ctx: Context, sr: str, value: str) -> None:
-    with ctx.store.transaction() as tx:
-        tx.update("SR", sr, name_description=value)
-
-
 @implements("SR.set_shared")
 def set_shared(ctx: Context, sr: str, value: bool) -> None:
     with ctx.store.transaction() as tx:
@@ -213,12 +201,6 @@ def set_shared(ctx: Context, sr: str, value: bool) -> None:
         if not value and len(row["PBDs"]) > 1:
             raise ApiError("SR_HAS_MULTIPLE_PBDS", *row["PBDs"])
         tx.update("SR", sr, shared=value)
-
-
-@implements("SR.set_physical_size")
-def set_physical_size(ctx: Context, sr: str, value: int) -> None:
-    with ctx.store.transaction() as tx:
-        tx.update("SR", sr, physical_size=value)
 
 
 @implements("SR.get_live_hosts")

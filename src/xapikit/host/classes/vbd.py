@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from xapikit.host.classes.devices import checker
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
-from xapikit.host.lifecycle.devices import DeviceFacts, allowed_device_operations, device_error
 from xapikit.host.positions import AUTODETECT, free_positions, is_device, position_of
 from xapikit.host.registry import implements
-from xapikit.host.store import Row, Store, Transaction, View
+from xapikit.host.store import Row, Transaction, View
 from xapikit.model import NULL_REF
 
 _GIVEN: Final = (
@@ -111,40 +111,7 @@ def set_mode(ctx: Context, vbd: str, value: str) -> None:
 # plugging ------------------------------------------------------------------------------------------------------------
 
 
-def facts(view: View, ref: str, row: Row) -> DeviceFacts:
-    """What the life-cycle rules look at."""
-    vm = view.peek("VM", row["VM"])
-    guest = view.peek("VM_guest_metrics", vm["guest_metrics"]) if vm is not None else None
-    return DeviceFacts(
-        class_name="VBD",
-        ref=ref,
-        vm=row["VM"],
-        power_state=vm["power_state"] if vm is not None else "Halted",
-        attached=row["currently_attached"],
-        hvm=vm is None or vm["domain_type"] in ("hvm", "unspecified"),
-        is_control_domain=vm is not None and vm["is_control_domain"],
-        pv_drivers=guest is not None and guest["PV_drivers_detected"],
-        unpluggable=row["unpluggable"],
-        kind=row["type"],
-        empty=row["empty"],
-        current=row["current_operations"],
-    )
-
-
-def check(tx: Transaction, ref: str, operation: str) -> None:
-    """The check of operations on VBDs. Raises the ApiError that a host gives."""
-    error = device_error(facts(tx, ref, tx.get("VBD", ref)), operation)
-    if error is not None:
-        raise ApiError(*error)
-
-
-def derive(store: Store) -> None:
-    store.derive(
-        "VBD",
-        "allowed_operations",
-        lambda view, ref, row: allowed_device_operations(facts(view, ref, row)),
-        via={"VM": "VBDs"},
-    )
+check: Final = checker("VBD")
 
 
 @implements("VBD.plug")

@@ -142,24 +142,6 @@ def introduce(
 # members -------------------------------------------------------------------------------------------------------------
 
 
-@implements("VDI.set_name_label")
-def set_name_label(ctx: Context, vdi: str, value: str) -> None:
-    with ctx.store.transaction() as tx:
-        tx.update("VDI", vdi, name_label=value)
-
-
-@implements("VDI.set_name_description")
-def set_name_description(ctx: Context, vdi: str, value: str) -> None:
-    with ctx.store.transaction() as tx:
-        tx.update("VDI", vdi, name_description=value)
-
-
-@implements("VDI.set_allow_caching")
-def set_allow_caching(ctx: Context, vdi: str, value: bool) -> None:
-    with ctx.store.transaction() as tx:
-        tx.update("VDI", vdi, allow_caching=value)
-
-
 @implements("VDI.set_on_boot")
 def set_on_boot(ctx: Context, vdi: str, value: str) -> None:
     row = ctx.store.get("VDI", vdi)

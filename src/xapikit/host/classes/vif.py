@@ -13,17 +13,18 @@
 
 from __future__ import annotations
 
-import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Any, Final
 
+from xapikit.host.classes.devices import checker
 from xapikit.host.classes.pif import MAC_FORM
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
-from xapikit.host.lifecycle.devices import DeviceFacts, allowed_device_operations, device_error
 from xapikit.host.macs import generated_mac
 from xapikit.host.registry import implements
-from xapikit.host.store import Row, Store, Transaction, View
-from xapikit.model import NULL_REF
+from xapikit.host.store import Row, Transaction, View
 
 _GIVEN: Final = (
     "MTU", "other_config", "qos_algorithm_type", "qos_algorithm_params", "locking_mode", "ipv4_allowed", "ipv6_allowed",
@@ -77,37 +78,7 @@ def destroy(ctx: Context, vif: str) -> None:
 # plugging ------------------------------------------------------------------------------------------------------------
 
 
-def facts(view: View, ref: str, row: Row) -> DeviceFacts:
-    """What the life-cycle rules look at."""
-    vm = view.peek("VM", row["VM"])
-    guest = view.peek("VM_guest_metrics", vm["guest_metrics"]) if vm is not None else None
-    return DeviceFacts(
-        class_name="VIF",
-        ref=ref,
-        vm=row["VM"],
-        power_state=vm["power_state"] if vm is not None else "Halted",
-        attached=row["currently_attached"],
-        hvm=vm is None or vm["domain_type"] in ("hvm", "unspecified"),
-        is_control_domain=vm is not None and vm["is_control_domain"],
-        pv_drivers=guest is not None and guest["PV_drivers_detected"],
-        current=row["current_operations"],
-    )
-
-
-def check(tx: Transaction, ref: str, operation: str) -> None:
-    """The check of operations on VIFs. Raises the ApiError that a host gives."""
-    error = device_error(facts(tx, ref, tx.get("VIF", ref)), operation)
-    if error is not None:
-        raise ApiError(*error)
-
-
-def derive(store: Store) -> None:
-    store.derive(
-        "VIF",
-        "allowed_operations",
-        lambda view, ref, row: allowed_device_operations(facts(view, ref, row)),
-        via={"VM": "VIFs"},
-    )
+check: Final = checker("VIF")
 
 
 @implements("VIF.plug")
@@ -118,17 +89,9 @@ def plug(ctx: Context, vif: str) -> None:
             tx.update("VIF", vif, currently_attached=True)
 
 
-@implements("VIF.unplug")
+@implements("VIF.unplug", "VIF.unplug_force")
 def unplug(ctx: Context, vif: str) -> None:
-    _unplug(ctx, vif, "unplug")
-
-
-@implements("VIF.unplug_force")
-def unplug_force(ctx: Context, vif: str) -> None:
-    _unplug(ctx, vif, "unplug_force")
-
-
-def _unplug(ctx: Context, vif: str, operation: str) -> None:
+    operation = ctx.method.removeprefix("VIF.")
     with ctx.operation("VIF", vif, operation, check=check):
         ctx.pool.domains.unplug_vif(vif, force=operation == "unplug_force")
         with ctx.store.transaction() as tx:
@@ -143,105 +106,115 @@ def move(ctx: Context, vif: str, network: str) -> None:
         tx.update("VIF", vif, network=network)
 
 
-# addresses and locking -----------------------------------------------------------------------------------------------
+# addresses: those that a locked VIF may use, and those that the guest is told to take --------------------------------
 
 
-@implements("VIF.set_locking_mode")
-def set_locking_mode(ctx: Context, vif: str, value: str) -> None:
-    with ctx.store.transaction() as tx:
-        tx.update("VIF", vif, locking_mode=value)
+@dataclass(frozen=True)
+class Family:
+    """IPv4 or IPv6: how its literals are read and its members begin."""
+
+    prefix: str
+    address: Callable[[str], object]
+    interface: Callable[[str], IPv4Interface | IPv6Interface]
 
 
-def _checked(field: str, text: str) -> str:
-    kind = ipaddress.IPv4Interface if field == "ipv4_allowed" else ipaddress.IPv6Interface
+FAMILIES: Final = (
+    Family("ipv4", IPv4Address, IPv4Interface),
+    Family("ipv6", IPv6Address, IPv6Interface),
+)
+
+
+def _check_literal(literal: Callable[[str], object], text: str, error: str, what: str) -> None:
     try:
-        kind(text)
+        literal(text)
     except ValueError:
-        raise ApiError("INVALID_IP_ADDRESS_SPECIFIED", field) from None
-    return text
+        raise ApiError(error, what) from None
 
 
-def _set(ctx: Context, vif: str, field: str, values: list[str]) -> None:
-    with ctx.store.transaction() as tx:
-        tx.get("VIF", vif)
-        tx.update("VIF", vif, **{field: [_checked(field, text) for text in values]})
+def _is_locked(view: View, row: Row) -> bool:
+    """Whether the addresses of the VIF are filtered, by its own mode or by that of its network."""
+    mode = row["locking_mode"]
+    if mode == "network_default":
+        network = view.peek("network", row["network"])
+        mode = network["default_locking_mode"] if network is not None else "unlocked"
+    return bool(mode == "locked")
 
 
-def _add(ctx: Context, vif: str, field: str, value: str) -> None:
-    with ctx.store.transaction() as tx:
-        present = tx.get("VIF", vif)[field]
-        if _checked(field, value) not in present:
-            tx.update("VIF", vif, **{field: [value, *present]})
+def _check_lock(tx: Transaction, row: Row, family: Family, allowed: list[str], configured: list[str]) -> None:
+    """A locked VIF cannot have an address that it may not use."""
+    if not _is_locked(tx, row):
+        return
+    for text in configured:
+        if not any(_contains(family, one, text) for one in allowed):
+            raise ApiError("ADDRESS_VIOLATES_LOCKING_CONSTRAINT", text)
 
 
-def _remove(ctx: Context, vif: str, field: str, value: str) -> None:
-    with ctx.store.transaction() as tx:
-        present = tx.get("VIF", vif)[field]
-        tx.update("VIF", vif, **{field: [text for text in present if text != value]})
+def _contains(family: Family, allowed: str, address: str) -> bool:
+    try:
+        return family.interface(address).ip in family.interface(allowed).network
+    except ValueError:  # the constructor takes any text
+        return False
 
 
-@implements("VIF.set_ipv4_allowed")
-def set_ipv4_allowed(ctx: Context, vif: str, value: list[str]) -> None:
-    _set(ctx, vif, "ipv4_allowed", value)
+def _address_calls(family: Family) -> None:
+    """Implement the calls of an address family. The setters check what the constructor takes as it comes."""
+    field, configured = f"{family.prefix}_allowed", f"{family.prefix}_addresses"
+
+    def store_allowed(tx: Transaction, vif: str, value: list[str]) -> None:
+        row = tx.get("VIF", vif)
+        if row[f"{family.prefix}_configuration_mode"] == "Static":
+            _check_lock(tx, row, family, value, row[configured])
+        tx.update("VIF", vif, **{field: value})
+
+    @implements(f"VIF.set_{field}")
+    def set_allowed(ctx: Context, vif: str, value: list[str]) -> None:
+        with ctx.store.transaction() as tx:
+            tx.get("VIF", vif)
+            for text in value:
+                _check_literal(family.interface, text, "INVALID_IP_ADDRESS_SPECIFIED", field)
+            store_allowed(tx, vif, value)
+
+    @implements(f"VIF.add_{field}")
+    def add_allowed(ctx: Context, vif: str, value: str) -> None:
+        with ctx.store.transaction() as tx:
+            present = tx.get("VIF", vif)[field]
+            _check_literal(family.interface, value, "INVALID_IP_ADDRESS_SPECIFIED", field)
+            if value not in present:
+                tx.update("VIF", vif, **{field: [value, *present]})
+
+    @implements(f"VIF.remove_{field}")
+    def remove_allowed(ctx: Context, vif: str, value: str) -> None:
+        with ctx.store.transaction() as tx:
+            present = tx.get("VIF", vif)[field]
+            if value in present:
+                store_allowed(tx, vif, [text for text in present if text != value])
+
+    @implements(f"VIF.configure_{family.prefix}")
+    def configure(ctx: Context, vif: str, mode: str, address: str, gateway: str) -> None:
+        with ctx.store.transaction() as tx:
+            row = tx.get("VIF", vif)
+            static = mode == "Static"
+            if static:
+                cidr = address if "/" in address else ""
+                _check_literal(family.interface, cidr, "INVALID_CIDR_ADDRESS_SPECIFIED", "address")
+                if gateway:
+                    _check_literal(family.address, gateway, "INVALID_IP_ADDRESS_SPECIFIED", "gateway")
+                _check_lock(tx, row, family, row[field], [address])
+            if not _takes_addresses(tx, row["VM"]):
+                raise ApiError("VM_LACKS_FEATURE", row["VM"])
+            changed = {
+                "configuration_mode": mode,
+                "addresses": [address] if static else [],
+                "gateway": gateway if static else "",
+            }
+            tx.update("VIF", vif, **{f"{family.prefix}_{name}": value for name, value in changed.items()})
 
 
-@implements("VIF.add_ipv4_allowed")
-def add_ipv4_allowed(ctx: Context, vif: str, value: str) -> None:
-    _add(ctx, vif, "ipv4_allowed", value)
+def _takes_addresses(view: View, vm: str) -> bool:
+    """Whether the agent in the guest sets addresses that it is told."""
+    guest = view.peek("VM_guest_metrics", view.get("VM", vm)["guest_metrics"])
+    return guest is not None and guest["other"].get("feature-static-ip-setting") == "1"
 
 
-@implements("VIF.remove_ipv4_allowed")
-def remove_ipv4_allowed(ctx: Context, vif: str, value: str) -> None:
-    _remove(ctx, vif, "ipv4_allowed", value)
-
-
-@implements("VIF.set_ipv6_allowed")
-def set_ipv6_allowed(ctx: Context, vif: str, value: list[str]) -> None:
-    _set(ctx, vif, "ipv6_allowed", value)
-
-
-@implements("VIF.add_ipv6_allowed")
-def add_ipv6_allowed(ctx: Context, vif: str, value: str) -> None:
-    _add(ctx, vif, "ipv6_allowed", value)
-
-
-@implements("VIF.remove_ipv6_allowed")
-def remove_ipv6_allowed(ctx: Context, vif: str, value: str) -> None:
-    _remove(ctx, vif, "ipv6_allowed", value)
-
-
-@implements("VIF.configure_ipv4")
-def configure_ipv4(ctx: Context, vif: str, mode: str, address: str, gateway: str) -> None:
-    _configure(ctx, vif, 4, mode, address, gateway)
-
-
-@implements("VIF.configure_ipv6")
-def configure_ipv6(ctx: Context, vif: str, mode: str, address: str, gateway: str) -> None:
-    _configure(ctx, vif, 6, mode, address, gateway)
-
-
-def _configure(ctx: Context, vif: str, version: int, mode: str, address: str, gateway: str) -> None:
-    row = ctx.store.get("VIF", vif)
-    static = mode == "Static"
-    if static:
-        try:
-            interface = ipaddress.ip_interface(address)
-        except ValueError:
-            interface = None
-        if interface is None or "/" not in address or interface.version != version:
-            raise ApiError("INVALID_CIDR_ADDRESS_SPECIFIED", "address")
-    vm = ctx.store.get("VM", row["VM"])
-    guest = ctx.store.peek("VM_guest_metrics", vm["guest_metrics"]) if vm["guest_metrics"] != NULL_REF else None
-    if guest is None or guest["other"].get("feature-static-ip-setting") != "1":
-        raise ApiError("VM_LACKS_FEATURE", row["VM"])
-    name = f"ipv{version}"
-    with ctx.store.transaction() as tx:
-        tx.update(
-            "VIF",
-            vif,
-            **{
-                f"{name}_configuration_mode": mode,
-                f"{name}_addresses": [address] if static else [],
-                f"{name}_gateway": gateway if static else "",
-            },
-        )
+for _family in FAMILIES:
+    _address_calls(_family)
