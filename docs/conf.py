@@ -11,6 +11,9 @@
 # under the License.
 """Sphinx configuration."""
 
+from pathlib import Path
+from typing import Any
+
 project = "nova-xapi"
 copyright = "the nova-xapi authors"  # noqa: A001 - the name that Sphinx wants
 extensions = ["sphinx.ext.autodoc", "oslo_config.sphinxext"]
@@ -18,3 +21,17 @@ html_theme = "alabaster"
 html_theme_options = {"description": "OpenStack Compute on XCP-ng and XenServer", "page_width": "1080px"}
 exclude_patterns = ["_build"]
 autodoc_typehints = "description"
+
+
+def write_coverage(app: Any) -> None:
+    """The page of what the embedded host implements is made from the code that is documented."""
+    from xapikit.host.coverage import render
+
+    page = Path(app.srcdir) / "coverage.rst"
+    text = render("rst") + "\n"
+    if not page.exists() or page.read_text(encoding="utf-8") != text:  # else everything would be built again
+        page.write_text(text, encoding="utf-8")
+
+
+def setup(app: Any) -> None:
+    app.connect("builder-inited", write_coverage)

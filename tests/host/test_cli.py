@@ -25,6 +25,7 @@ import pytest
 
 from xapi_caller import Caller
 from xapikit.host.cli import main, read_password
+from xapikit.model import MODEL
 
 
 @contextmanager
@@ -104,3 +105,18 @@ def test_a_pool_of_another_size_is_refused(tmp_path: Path, capfd: pytest.Capture
 def test_coverage_has_totals(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["coverage", "--format", "totals"]) == 0
     assert "calls in 73 classes" in capsys.readouterr().out
+
+
+def test_the_coverage_page_has_every_call_and_every_http_action_with_totals(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["coverage", "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    calls = {f"{spec.name}.{name}" for spec in MODEL.classes.values() for name in spec.messages}
+    assert {f"{name}.{call}" for name, states in told["calls"].items() for call in states} == calls
+    assert sum(told["totals"].values()) == len(calls)
+    assert told["handlers"].keys() == {spec.action for spec in MODEL.http_handlers}
+    assert main(["coverage", "--format", "rst"]) == 0
+    page = capsys.readouterr().out
+    for name, spec in MODEL.classes.items():
+        section = page.partition(f"\n{name}\n{'~' * len(name)}\n")[2].partition("~~")[0]
+        assert all(f"``{call}``" in section for call in spec.messages), name
+    assert all(f" {spec.action}\n" in page for spec in MODEL.http_handlers)

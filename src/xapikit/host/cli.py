@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     coverage = commands.add_parser("coverage", help="say for each call whether it is implemented, derived or refused")
     coverage.add_argument(
-        "--format", choices=("totals", "text", "markdown", "json"), default="text", help="default: text"
+        "--format", choices=("totals", "text", "markdown", "rst", "json"), default="text", help="default: text"
     )
     return parser
 
