@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -170,7 +170,7 @@ def _by_state(states: Mapping[str, State]) -> Iterator[tuple[State, list[str]]]:
             yield state, calls
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """A list-table of reStructuredText."""
     yield from (".. list-table::", "   :header-rows: 1", "")
     for row in (heads, *rows):
