@@ -1,0 +1,90 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Plays a whole group against a pool and weighs the differences with the listed deviations."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from observed.deviations import deviations
+from observed.replayer import Difference, Replayer
+from xapikit.host import EmbeddedHost
+
+
+@dataclass
+class GroupResult:
+    """What one group's replay came to."""
+
+    group: str
+    scenarios: int = 0
+    agree: int = 0
+    """Scenarios without any difference."""
+    steps: int = 0
+    deviating: int = 0
+    """Steps that differ with a listed reason, those of scenarios that were not played included."""
+    differences: list[Difference] = field(default_factory=list)
+    """Those without one."""
+    outdated: list[str] = field(default_factory=list)
+    """Listed steps that agree by now, and listed scenarios that are not recorded."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.group:13} {self.agree:3} of {self.scenarios:3} scenarios agree; {self.steps:4} steps: "
+            f"{self.deviating} deviate with a reason, {len(self.differences)} without"
+        )
+
+
+def groups(directory: Path) -> list[str]:
+    """The recorded groups, in the order of their names."""
+    return sorted(path.stem for path in directory.glob("*.json"))
+
+
+def scenarios(directory: Path, group: str) -> list[dict[str, Any]]:
+    loaded: list[dict[str, Any]] = json.loads((directory / f"{group}.json").read_text())["scenarios"]
+    return loaded
+
+
+def replay(xapi: EmbeddedHost, directory: Path, group: str) -> GroupResult:
+    """Play a group against a fresh pool of two hosts."""
+    replayer = Replayer(xapi, directory, group)
+    listed = deviations(group)
+    result = GroupResult(group)
+    for scenario in scenarios(directory, group):
+        name, count = scenario["name"], len(scenario["steps"])
+        deviation = listed.pop(name, None)
+        result.scenarios += 1
+        result.steps += count
+        if deviation is not None and deviation.steps is None:
+            result.deviating += count
+            continue
+        allowed = deviation.steps if deviation is not None else frozenset()
+        assert allowed is not None
+        found = replayer.play(scenario)
+        differing = {difference.step for difference in found}
+        result.agree += not found
+        result.deviating += len(differing & allowed)
+        result.differences += [difference for difference in found if difference.step not in allowed]
+        result.outdated += [f"{name}[{step}]" for step in sorted(allowed - differing)]
+    result.outdated += listed
+    return result
+
+
+def total(results: list[GroupResult]) -> str:
+    """The line over all groups."""
+    return (
+        f"total: {len(results)} groups, {sum(r.scenarios for r in results)} scenarios, {sum(r.steps for r in results)} "
+        f"steps; {sum(r.agree for r in results)} scenarios agree throughout, {sum(r.deviating for r in results)} steps "
+        f"deviate with a reason, {sum(len(r.differences) for r in results)} without"
+    )
