@@ -11,36 +11,16 @@
 # under the License.
 """The command line: ready line, signals, password file, exit codes."""
 
-import json
 import signal
 import stat
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from host.crash import serving
 from xapi_caller import Caller
 from xapikit.host.cli import main, read_password
 from xapikit.model import MODEL
-
-
-@contextmanager
-def serving(state: Path, *options: str) -> Iterator[tuple["subprocess.Popen[str]", dict[str, Any]]]:
-    command = [sys.executable, "-m", "xapikit.host.cli", "serve", "--state", str(state), "--json", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout
-        yield process, json.loads(process.stdout.readline())
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait(20)
-        assert process.stdout
-        process.stdout.close()
 
 
 def test_serve_says_where_it_is_and_ends_well_on_sigterm(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from host.test_cli import serving
+from host.crash import serving
 from host.test_vm_power import RECORD, disk, plugged
 from xapi_caller import Caller, CallFailed
 from xapikit.host.domains.qemu import accel

@@ -9,65 +9,36 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""``kill -9`` of the server while disks are made, branched, written and removed: files and rows agree afterwards.
-
-``XAPI_CRASH_ROUNDS=100`` makes the long form of it.
-"""
+"""``kill -9`` of the server while disks are made, branched, written and removed: files and rows agree afterwards."""
 
 import http.client
-import json
-import os
-import random
-import subprocess
-import sys
-import threading
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from host.crash import ROUNDS, Killed, Load
 from xapi_caller import Caller, CallFailed
 from xapikit import vhd
 from xapikit.host import EmbeddedHost
 
-ROUNDS = int(os.environ.get("XAPI_CRASH_ROUNDS", "3"))
 CLIENTS = 3
 MIB = 1 << 20
 
 
-def start(state: Path) -> tuple["subprocess.Popen[str]", dict[str, Any]]:
-    command = [sys.executable, "-m", "xapikit.host.cli", "serve", "--state", str(state), "--json"]
-    process = subprocess.Popen([*command, "--http", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    return process, json.loads(process.stdout.readline())
+class Disks(Load):
+    """Works on disks of its own."""
 
-
-class Load:
-    """A client that works on disks of its own and remembers what was acknowledged."""
-
-    def __init__(self, ready: dict[str, Any], password: str, seed: str) -> None:
-        self.url = ready["urls"][0]
-        self.caller = Caller(self.url, password=password)
-        self.choose = random.Random(seed)
+    def __init__(self, url: str, password: str, seed: str) -> None:
+        super().__init__(url, password, seed)
         self.sr: str = self.caller("pool.get_all_records").popitem()[1]["default_SR"]
         self.alive: dict[str, bytes] = {}
         """Acknowledged disks and what their first bytes are."""
         self.destroyed: set[str] = set()
         self.doubtful: set[str] = set()
         """Disks that the call cut short was about."""
-        self.failures: list[CallFailed] = []
 
-    def run(self) -> None:
-        try:
-            while True:
-                self._step()
-        except (OSError, http.client.HTTPException):
-            return  # the server was killed
-        except CallFailed as error:
-            self.failures.append(error)
-
-    def _step(self) -> None:
+    def step(self) -> None:
         action = self.choose.random()
         if not self.alive or action < 0.25:
             record = {"SR": self.sr, "virtual_size": 4 * MIB, "type": "user", "sharable": False, "read_only": False}
@@ -107,48 +78,27 @@ class Load:
 
 @pytest.mark.timeout(60 + 10 * ROUNDS)
 def test_disks_survive_kill_and_nothing_half_made_stays(tmp_path: Path) -> None:
-    choose = random.Random(ROUNDS)
-    state = tmp_path / "pool"
-    process, ready = start(state)
-    password = Path(ready["password_file"]).read_text().strip()
     expected: dict[str, bytes] = {}
     doubtful: set[str] = set()
     destroyed: set[str] = set()
-    try:
-        for round_ in range(ROUNDS):
-            loads = [Load(ready, password, f"{round_}-{client}") for client in range(CLIENTS)]
-            threads = [threading.Thread(target=load.run) for load in loads]
-            for thread in threads:
-                thread.start()
-            threading.Event().wait(choose.uniform(0.2, 1.0))
-            process.kill()
-            process.wait(20)
-            assert process.stdout
-            process.stdout.close()
-            for thread in threads:
-                thread.join(30)
-            assert not [load.failures for load in loads if load.failures]
-            for load in loads:
-                expected |= load.alive
-                doubtful |= load.doubtful
-                destroyed |= load.destroyed
-            process, ready = start(state)
-            caller = Caller(ready["urls"][0], password=password)
-            there = {ref: row for ref, row in caller("VDI.get_all_records").items() if row["managed"]}
-            assert expected.keys() - doubtful <= there.keys()
-            assert not destroyed & there.keys()
-            # one per client may have been made without a word
-            assert len(there.keys() - expected.keys()) <= CLIENTS * (round_ + 1)
-            assert not [key for row in there.values() for key in row["sm_config"] if key.startswith("host_")]
-            caller.close()
-    finally:
-        process.terminate()
-        process.wait(20)
-        if process.stdout:
-            process.stdout.close()
-    with EmbeddedHost(state=state, password=password) as xapi:
+
+    def check(number: int, caller: Caller, loads: list[Disks]) -> None:
+        for load in loads:
+            expected.update(load.alive)
+            doubtful.update(load.doubtful)
+            destroyed.update(load.destroyed)
+        there = {ref: row for ref, row in caller("VDI.get_all_records").items() if row["managed"]}
+        assert expected.keys() - doubtful - destroyed <= there.keys()
+        assert not destroyed & there.keys()
+        # one per client may have been made without a word
+        assert len(there.keys() - expected.keys()) <= CLIENTS * number
+        assert not [key for row in there.values() for key in row["sm_config"] if key.startswith("host_")]
+
+    killed = Killed[Disks](tmp_path / "pool")
+    killed.rounds(ROUNDS, Disks, check, clients=CLIENTS, seconds=(0.2, 1.0))
+    with EmbeddedHost(state=killed.state, password=killed.password) as xapi:
         storage, store = xapi.pool.storage, xapi.pool.store
-        caller = Caller(xapi.urls[0], password=password)
+        caller = Caller(xapi.urls[0], password=killed.password)
         sr = xapi.pool.row["default_SR"]
         caller("SR.scan", sr)
         assert storage.collector.wait_idle(30)
