@@ -11,6 +11,7 @@
 # under the License.
 """The command line: ready line, signals, password file, exit codes."""
 
+import json
 import signal
 import stat
 from pathlib import Path
