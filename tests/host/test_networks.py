@@ -11,9 +11,12 @@
 # under the License.
 """Networks, NICs and VLANs of a host (recorded in observed/network)."""
 
+from collections.abc import Callable
+
 import pytest
 
 from xapi_caller import Caller
+from xapikit.host import EmbeddedHost
 
 
 @pytest.fixture
@@ -77,12 +80,133 @@ def test_a_vlan_is_an_untagged_pif_on_its_network(call: Caller, network: str) ->
     record = call("PIF.get_record", untagged)
     assert (record["device"], record["VLAN"], record["MAC"]) == ("eth2", 42, "fe:ff:ff:ff:ff:ff")
     assert call("PIF.get_VLAN_slave_of", eth2) == [vlan]
-    assert call.error("VLAN.create", eth2, 5000, network) == ["VLAN_TAG_INVALID", "5000"]
-    assert call.error("VLAN.create", untagged, 44, network) == ["PIF_IS_VLAN", untagged]
+    assert call("PIF.get_VLAN_master_of", untagged) == vlan
+    other = call("network.create", {"name_label": "o", "other_config": {}})
+    assert call.error("VLAN.create", eth2, 5000, other) == ["VLAN_TAG_INVALID", "5000"]
+    assert call.error("VLAN.create", eth2, 42, other) == ["PIF_VLAN_EXISTS", "eth2"]
+    assert call.error("VLAN.create", untagged, 44, other) == ["PIF_IS_VLAN", untagged]
+    host = call("PIF.get_host", eth2)
+    assert call.error("VLAN.create", eth2, 5000, network) == ["NETWORK_ALREADY_CONNECTED", host, untagged]
     assert call.error("network.destroy", network) == ["NETWORK_CONTAINS_PIF", untagged]
     call("VLAN.destroy", vlan)
     assert call.error("PIF.get_record", untagged) == ["HANDLE_INVALID", "PIF", untagged]
     call("network.destroy", network)
+
+
+def test_the_older_calls_make_and_destroy_vlans(call: Caller, network: str) -> None:
+    eth2 = pif(call, "eth2")
+    host = call("PIF.get_host", eth2)
+    untagged = call("PIF.create_VLAN", "eth2", network, host, 7)
+    assert call("PIF.get_VLAN", untagged) == 7
+    assert call.error("PIF.create_VLAN", "eth9", network, host, 7) == ["INVALID_VALUE", "device", "eth9"]
+    assert call.error("PIF.destroy", eth2) == ["PIF_IS_PHYSICAL", eth2]
+    call("PIF.destroy", untagged)
+    assert call("network.get_PIFs", network) == []
+    assert call("PIF_metrics.get_carrier", call("PIF.get_metrics", eth2)), "shared with the VLAN, and still there"
+
+
+def test_a_forgotten_nic_comes_back_with_a_scan(call: Caller) -> None:
+    eth3 = pif(call, "eth3")
+    record = call("PIF.get_record", eth3)
+    call("PIF.forget", eth3)
+    call("PIF.scan", record["host"])
+    found = call("PIF.get_record", pif(call, "eth3"))
+    same = ("MAC", "network", "device", "physical", "managed", "ip_configuration_mode")
+    assert {name: found[name] for name in same} == {name: record[name] for name in same}
+    call("PIF.forget", pif(call, "eth3"))
+    introduced = call("PIF.introduce", record["host"], "", "eth3", False)
+    assert call("PIF.get_MAC", introduced) == record["MAC"]
+    assert call.error("PIF.plug", introduced) == ["PIF_UNMANAGED", introduced]
+
+
+def test_one_pool_reads_disks_one_way(call: Caller, network: str) -> None:
+    other = call("network.create", {"name_label": "o", "other_config": {}})
+    call("network.add_purpose", network, "nbd")
+    assert call.error("network.add_purpose", other, "insecure_nbd")[0] == "NETWORK_INCOMPATIBLE_PURPOSES"
+    call("network.remove_purpose", network, "nbd")
+    call("network.add_purpose", other, "insecure_nbd")
+
+
+@pytest.mark.parametrize("protocol", ["gre", "vxlan"])
+def test_a_tunnel_needs_an_address_below_and_goes_down_with_it(call: Caller, network: str, protocol: str) -> None:
+    eth2 = pif(call, "eth2")
+    assert call.error("tunnel.create", eth2, network, protocol) == ["TRANSPORT_PIF_NOT_CONFIGURED", eth2]
+    call("PIF.reconfigure_ip", eth2, "Static", "10.99.0.5", "255.255.255.0", "", "")
+    tunnel = call("tunnel.create", eth2, network, protocol)
+    record = call("tunnel.get_record", tunnel)
+    assert (record["protocol"], record["transport_PIF"]) == (protocol, eth2)
+    assert record["status"] == {"active": "true"}
+    access = call("PIF.get_record", record["access_PIF"])
+    assert (access["device"], access["network"], access["currently_attached"]) == ("tunnel0", network, True)
+    other = call("network.create", {"name_label": "o", "other_config": {}})
+    assert call.error("tunnel.create", record["access_PIF"], other) == ["IS_TUNNEL_ACCESS_PIF", record["access_PIF"]]
+    assert call.error("VLAN.create", record["access_PIF"], 5, other)[0] == "IS_TUNNEL_ACCESS_PIF"
+    assert call.error("PIF.forget", eth2) == ["PIF_TUNNEL_STILL_EXISTS", eth2]
+    call("PIF.unplug", eth2)
+    assert call("PIF.get_currently_attached", record["access_PIF"]) is False
+    assert call("tunnel.get_status", tunnel) == {"active": "false"}
+    call("PIF.plug", record["access_PIF"])
+    assert call("PIF.get_currently_attached", eth2) is True
+    call("tunnel.destroy", tunnel)
+    assert call("network.get_PIFs", network) == []
+
+
+def test_a_bond_takes_tunnels_and_vlans_over(call: Caller, network: str) -> None:
+    eth2, eth3 = pif(call, "eth2"), pif(call, "eth3")
+    tagged = call("network.create", {"name_label": "v", "other_config": {}})
+    tunnelled = call("network.create", {"name_label": "t", "other_config": {}})
+    call("PIF.reconfigure_ip", eth2, "Static", "10.99.0.5", "255.255.255.0", "", "")
+    vlan, tunnel = call("VLAN.create", eth2, 9, tagged), call("tunnel.create", eth2, tunnelled)
+    bond = call("Bond.create", network, [eth2, eth3], "")
+    master = call("Bond.get_master", bond)
+    assert call("VLAN.get_tagged_PIF", vlan) == call("tunnel.get_transport_PIF", tunnel) == master
+    assert call("PIF.get_device", call("VLAN.get_untagged_PIF", vlan)) == "bond0"
+    call("Bond.destroy", bond)
+    assert call("VLAN.get_tagged_PIF", vlan) == call("tunnel.get_transport_PIF", tunnel) == eth2
+
+
+def test_a_pool_has_one_sdn_controller(call: Caller, network: str) -> None:
+    assert call.error("SDN_controller.introduce", "ssl", "", 0) == ["INVALID_VALUE", "address", ""]
+    assert call.error("SDN_controller.introduce", "pssl", "", 1) == ["INVALID_VALUE", "port", "1"]
+    error = call.error("SDN_controller.introduce", "ssl", "nowhere", 0)
+    assert error == ["INVALID_IP_ADDRESS_SPECIFIED", "address"]
+    controller = call("SDN_controller.introduce", "ssl", "10.0.0.9", 0)
+    assert call("SDN_controller.get_port", controller) == 6632
+    assert call.error("SDN_controller.introduce", "pssl")[0] == "OPERATION_NOT_ALLOWED"
+    call("SDN_controller.forget", controller)
+    call("pool.set_vswitch_controller", "10.0.0.10")
+    (record,) = call("SDN_controller.get_all_records").values()
+    assert (record["protocol"], record["address"], record["port"]) == ("ssl", "10.0.0.10", 6632)
+    call("pool.set_vswitch_controller", "")
+    assert call("SDN_controller.get_all") == []
+
+
+def test_without_open_vswitch_there_are_no_tunnels_and_no_controllers(
+    xapi_factory: Callable[..., EmbeddedHost],
+) -> None:
+    xapi = xapi_factory(network_backend="bridge")
+    call = Caller(xapi.urls[0], password=xapi.password)
+    assert call("host.get_software_version", call("host.get_all")[0])["network_backend"] == "bridge"
+    network = call("network.create", {"name_label": "n", "other_config": {}})
+    refused = ["OPERATION_NOT_ALLOWED", "host not configured for vswitch operation"]
+    assert call.error("tunnel.create", pif(call, "eth2"), network) == ["OPENVSWITCH_NOT_ACTIVE"]
+    assert call.error("SDN_controller.introduce", "ssl", "10.0.0.9", 6640) == refused
+    assert call.error("pool.set_vswitch_controller", "10.0.0.9") == refused
+    assert call.error("pool.set_igmp_snooping_enabled", call("pool.get_all")[0], True) == ["OPENVSWITCH_NOT_ACTIVE"]
+    call.close()
+
+
+def test_igmp_snooping_shows_on_the_nics(call: Caller) -> None:
+    pool = call("pool.get_all")[0]
+    call("pool.set_igmp_snooping_enabled", pool, True)
+    assert call("PIF.get_igmp_snooping_status", pif(call, "eth0")) == "enabled"
+    call("pool.set_igmp_snooping_enabled", pool, False)
+    assert call("PIF.get_igmp_snooping_status", pif(call, "eth0")) == "disabled"
+
+
+def test_no_nic_has_virtual_functions(call: Caller, network: str) -> None:
+    eth2 = pif(call, "eth2")
+    assert call.error("network_sriov.create", eth2, network) == ["PIF_IS_NOT_SRIOV_CAPABLE", eth2]
 
 
 def test_addresses_are_checked(call: Caller) -> None:
@@ -91,6 +215,20 @@ def test_addresses_are_checked(call: Caller) -> None:
     assert call("PIF.get_IP", eth2) == "10.99.0.5"
     error = call.error("PIF.reconfigure_ip", eth2, "Static", "bad", "", "", "")
     assert error == ["INVALID_IP_ADDRESS_SPECIFIED", "IP"]
+    error = call.error("PIF.reconfigure_ipv6", eth2, "Static", "fd00::5", "", "")
+    assert error == ["INVALID_CIDR_ADDRESS_SPECIFIED", "IPv6"]
+    call("PIF.reconfigure_ipv6", eth2, "Static", "fd00::5/64", "fd00::1", "fd00::53")
+    record = call("PIF.get_record", eth2)
+    assert (record["IPv6"], record["ipv6_gateway"], record["DNS"]) == (["fd00::5/64"], "fd00::1", "fd00::53")
+    assert record["IP"] == "10.99.0.5"
+
+
+def test_the_management_interface_keeps_an_address(call: Caller) -> None:
+    eth0 = pif(call, "eth0")
+    refused = ["PIF_IS_MANAGEMENT_INTERFACE", eth0]
+    assert call.error("PIF.reconfigure_ip", eth0, "None", "", "", "", "") == refused
+    assert call.error("PIF.set_primary_address_type", eth0, "IPv6") == refused
+    assert call.error("PIF.forget", eth0) == refused
 
 
 def test_a_bond_takes_its_members_over_and_gives_them_back(call: Caller, network: str) -> None:

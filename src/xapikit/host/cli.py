@@ -111,6 +111,12 @@ def _parser() -> argparse.ArgumentParser:
         help="end the guests when the server stops (default: they go on and are found again)",
     )
     guests.add_argument(
+        "--network-backend",
+        choices=("openvswitch", "bridge"),
+        default="openvswitch",
+        help="what is below the networks; tunnels and SDN controllers need Open vSwitch (default: openvswitch)",
+    )
+    guests.add_argument(
         "--option",
         action="append",
         default=[],
@@ -171,6 +177,7 @@ def _serve(options: argparse.Namespace) -> int:
             cpus=options.cpus,
             sync=options.sync,
             refusal_seconds=options.login_delay,
+            network_backend=options.network_backend,
             options=dict(options.option),
         )
         stop = _on_signals()

@@ -91,6 +91,7 @@ class EmbeddedHost:
         cpus: int = 8,
         sync: Sync = "interval",
         refusal_seconds: float = 0.0,
+        network_backend: Literal["openvswitch", "bridge"] = "openvswitch",
         options: Mapping[str, str] | None = None,
         faults: Faults | None = None,
     ) -> None:
@@ -104,6 +105,7 @@ class EmbeddedHost:
             cpus=cpus,
             sync=sync,
             refusal_seconds=refusal_seconds,
+            network_backend=network_backend,
             options=dict(options or {}),
         )
         self.username = username
@@ -289,9 +291,12 @@ class EmbeddedHost:
 
     @staticmethod
     def _refresh_hosts(pool: Pool) -> None:
+        """Enter what this start has settled into the records of the hosts."""
+        backend = {"network_backend": pool.settings.network_backend}
         with pool.store.transaction() as tx:
             for ref, where in pool.hosts.items():
-                tx.update("host", ref, address=where.address)
+                software = tx.get("host", ref)["software_version"] | backend
+                tx.update("host", ref, address=where.address, software_version=software)
 
     def _restart_soon(self) -> None:
         """Restart from a thread of its own: whoever asks may be a thread of the server that goes away."""

@@ -56,5 +56,7 @@ class HostSettings:
     Each of them survives ``kill -9``; the first also survives a power cut."""
     refusal_seconds: float = 0.0
     """How long a wrong password is left waiting for its answer; a host takes about two seconds."""
+    network_backend: Literal["openvswitch", "bridge"] = "openvswitch"
+    """What is below the networks: tunnels, SDN controllers and IGMP snooping need Open vSwitch."""
     options: dict[str, str] = field(default_factory=dict)
     """Further settings for kinds of domain and storage, by name."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Final
 
 from xapikit.host.classes.network import DEFAULT_MTU
-from xapikit.host.classes.pif import NO_VLAN, check_unplug, remove
+from xapikit.host.classes.pif import NO_VLAN, check_connectable, remove
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.registry import implements
@@ -32,11 +32,7 @@ HASHING: Final = {"hashing_algorithm": ("src_mac", "tcpudp_ports"), "lacp-time":
 def create(ctx: Context, network: str, members: list[str], mac: str, mode: str, properties: dict[str, str]) -> str:
     with ctx.store.transaction() as tx:
         rows = _known_members(tx, members)
-        tx.get("network", network)
-        host = rows[0]["host"]
-        for pif, row in tx.find("PIF", host=host).items():
-            if row["network"] == network and pif not in members:
-                raise ApiError("NETWORK_ALREADY_CONNECTED", host, pif)
+        check_connectable(tx, rows[0]["host"], network, besides=tuple(members))
         _check_members(members, rows)
         for name, value in properties.items():
             _check_property(mode, name, value)
@@ -103,14 +99,22 @@ def _bond(
         },
     )
     for pif in members:
-        for vlan in tx.get("PIF", pif)["VLAN_slave_of"]:
-            tx.update("VLAN", vlan, tagged_PIF=master)
-            tx.update("PIF", tx.get("VLAN", vlan)["untagged_PIF"], device=device)
+        _move_what_is_on(tx, pif, master)
         tx.update(
             "PIF", pif, bond_slave_of=bond, currently_attached=False, management=False, ip_configuration_mode="None",
             IP="", netmask="", gateway="", DNS="",
         )  # fmt: skip
     return bond
+
+
+def _move_what_is_on(tx: Transaction, old: str, new: str) -> None:
+    """VLANs and tunnels on one interface go over to another one."""
+    row = tx.get("PIF", old)
+    for vlan in row["VLAN_slave_of"]:
+        tx.update("VLAN", vlan, tagged_PIF=new)
+        tx.update("PIF", tx.get("VLAN", vlan)["untagged_PIF"], device=tx.get("PIF", new)["device"])
+    for tunnel in row["tunnel_transport_PIF_of"]:
+        tx.update("tunnel", tunnel, transport_PIF=new)
 
 
 @implements("Bond.destroy")
@@ -124,11 +128,9 @@ def destroy(ctx: Context, bond: str) -> None:
         if tx.peek("PIF", primary) is not None:
             moved = ("ip_configuration_mode", "IP", "netmask", "gateway", "DNS", "management")
             tx.update("PIF", primary, **{name: master[name] for name in moved})
-            for vlan in master["VLAN_slave_of"]:
-                tx.update("VLAN", vlan, tagged_PIF=primary)
-                tx.update("PIF", tx.get("VLAN", vlan)["untagged_PIF"], device=tx.get("PIF", primary)["device"])
+            _move_what_is_on(tx, row["master"], primary)
         elif master["management"]:
-            check_unplug(row["master"], master)
+            raise ApiError("PIF_IS_MANAGEMENT_INTERFACE", row["master"])
         remove(tx, row["master"])
         tx.delete("Bond", bond)
 

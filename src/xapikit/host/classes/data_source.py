@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Data sources of hosts and VMs over the API (wire reference 5.5)."""
+"""Data sources of hosts, VMs and SRs over the API (wire reference 5.5)."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ def _sources(ctx: Context, ref: str) -> dict[str, Source]:
         if ctx.store.peek("host", ref) is None:
             raise ApiError("HOST_OFFLINE", ref)
         return host_sources(ctx.pool, ref)
+    if ctx.method.startswith("SR."):
+        ctx.store.get("SR", ref)
+        return {}  # drivers of this kind report no figures of an SR; its throughput is one of the host's sources
     _check_vm(ctx, ref)
     return vm_sources(ctx.pool, ref)
 
@@ -44,12 +47,12 @@ def _check_vm(ctx: Context, vm: str) -> None:
         check(tx, vm, "data_source_op")
 
 
-@implements("host.get_data_sources", "VM.get_data_sources")
+@implements("host.get_data_sources", "VM.get_data_sources", "SR.get_data_sources")
 def get_data_sources(ctx: Context, ref: str) -> list[dict[str, Any]]:
     return [source.record() for source in _sources(ctx, ref).values()]
 
 
-@implements("host.query_data_source", "VM.query_data_source")
+@implements("host.query_data_source", "VM.query_data_source", "SR.query_data_source")
 def query_data_source(ctx: Context, ref: str, name: str) -> float:
     source = _sources(ctx, ref).get(name)
     if source is None:
@@ -58,7 +61,7 @@ def query_data_source(ctx: Context, ref: str, name: str) -> float:
     return float(source.value)
 
 
-@implements("host.record_data_source", "VM.record_data_source")
+@implements("host.record_data_source", "VM.record_data_source", "SR.record_data_source")
 def record_data_source(ctx: Context, ref: str, name: str) -> None:
     """All data sources are recorded already."""
     if name not in _sources(ctx, ref):
@@ -66,6 +69,6 @@ def record_data_source(ctx: Context, ref: str, name: str) -> None:
         raise ApiError("INTERNAL_ERROR", f"IDL Error: [S(Rrdd_internal_error);S(Rrd_interface.Rrdd_error({missing}))]")
 
 
-@implements("host.forget_data_source_archives", "VM.forget_data_source_archives")
+@implements("host.forget_data_source_archives", "VM.forget_data_source_archives", "SR.forget_data_source_archives")
 def forget_data_source_archives(ctx: Context, ref: str, name: str) -> None:
     _sources(ctx, ref)

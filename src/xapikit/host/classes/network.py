@@ -28,7 +28,7 @@ RESERVED_BRIDGE: Final = re.compile(r"(xen|xapi|vif|tap|eth)")
 """Names that begin like this belong to the toolstack, also where it does not manage the network."""
 SYSTEM_MARK: Final = "is_host_internal_management_network"
 NBD_PURPOSES: Final = frozenset({"nbd", "insecure_nbd"})
-"""At most one of them per network."""
+"""At most one of them per pool."""
 
 NICS: Final = ("eth0", "eth1", "eth2", "eth3")
 """Physical NICs of each host; the first carries the management interface."""
@@ -93,17 +93,45 @@ def create(ctx: Context, args: dict[str, Any]) -> str:
         )
 
 
+@implements("network.pool_introduce")
+def pool_introduce(
+    ctx: Context,
+    name_label: str,
+    name_description: str,
+    mtu: int,
+    other_config: dict[str, str],
+    bridge: str,
+    managed: bool,
+    purpose: list[str],
+) -> str:
+    """A row as given: how a joining host brings its networks."""
+    with ctx.store.transaction() as tx:
+        return tx.create(
+            "network",
+            {
+                "name_label": name_label,
+                "name_description": name_description,
+                "MTU": mtu,
+                "other_config": other_config,
+                "bridge": bridge,
+                "managed": managed,
+                "purpose": purpose,
+                "default_locking_mode": "unlocked",
+            },
+        )
+
+
 @implements("network.destroy")
 def destroy(ctx: Context, network: str) -> None:
     with ctx.store.transaction() as tx:
         row = tx.get("network", network)
-        if SYSTEM_MARK in row["other_config"]:
-            raise ApiError("CANNOT_DESTROY_SYSTEM_NETWORK", network)
-        if row["PIFs"]:
-            raise ApiError("NETWORK_CONTAINS_PIF", *row["PIFs"])
         plugged = [vif for vif in row["VIFs"] if tx.get("VIF", vif)["currently_attached"]]
         if plugged:
             raise ApiError("NETWORK_CONTAINS_VIF", *plugged)
+        if row["PIFs"]:
+            raise ApiError("NETWORK_CONTAINS_PIF", *row["PIFs"])
+        if row["other_config"].get(SYSTEM_MARK) == "true":
+            raise ApiError("CANNOT_DESTROY_SYSTEM_NETWORK", network)
         for vif in row["VIFs"]:
             tx.delete("VIF", vif)
         tx.delete("network", network)
@@ -115,8 +143,9 @@ def add_purpose(ctx: Context, network: str, value: str) -> None:
         present = tx.get("network", network)["purpose"]
         if value in present:
             return
-        for other in present:
-            if {value, other} <= NBD_PURPOSES:
+        # the rule is one of the pool: which way disks are read is the same on all its networks
+        for other in (purpose for row in tx.all("network").values() for purpose in row["purpose"]):
+            if {value, other} == NBD_PURPOSES:
                 raise ApiError("NETWORK_INCOMPATIBLE_PURPOSES", value, other)
         tx.update("network", network, purpose=[value, *present])
 
@@ -136,21 +165,3 @@ def set_default_locking_mode(ctx: Context, network: str, value: str) -> None:
             if tx.get("VIF", vif)["currently_attached"]:
                 raise ApiError("VIF_IN_USE", network, vif)
         tx.update("network", network, default_locking_mode=value)
-
-
-@implements("network.attach")
-def attach(ctx: Context, network: str, host: str) -> None:
-    ctx.store.get("network", network)
-    ctx.store.get("host", host)
-
-
-@implements("network.attach_for_vm")
-def attach_for_vm(ctx: Context, host: str, vm: str) -> None:
-    ctx.store.get("host", host)
-    ctx.store.get("VM", vm)
-
-
-@implements("network.detach_for_vm")
-def detach_for_vm(ctx: Context, host: str, vm: str) -> None:
-    ctx.store.get("host", host)
-    ctx.store.get("VM", vm)

@@ -151,21 +151,9 @@ def apply_edition(ctx: Context, pool: str, edition: str) -> None:
         raise ApiError("INVALID_EDITION", edition)
 
 
-@implements("pool.set_vswitch_controller")
-def set_vswitch_controller(ctx: Context, address: str) -> None:
-    raise ApiError("OPERATION_NOT_ALLOWED", "host not configured for vswitch operation")
-
-
 @implements("pool.disable_ssl_legacy")
 def disable_ssl_legacy(ctx: Context, pool: str) -> None:
     ctx.store.get("pool", pool)
-
-
-@implements("pool.set_igmp_snooping_enabled")
-def set_igmp_snooping_enabled(ctx: Context, pool: str, value: bool) -> None:
-    ctx.store.get("pool", pool)
-    if value:
-        raise ApiError("OPENVSWITCH_NOT_ACTIVE")
 
 
 @implements("pool.management_reconfigure")

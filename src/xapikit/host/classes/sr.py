@@ -231,9 +231,3 @@ def database_replication(ctx: Context, sr: str) -> None:
 @implements("SR.disable_database_replication")
 def disable_database_replication(ctx: Context, sr: str) -> None:
     ctx.store.get("SR", sr)
-
-
-@implements("SR.get_data_sources")
-def get_data_sources(ctx: Context, sr: str) -> list[dict[str, Any]]:
-    ctx.store.get("SR", sr)
-    return []

@@ -20,6 +20,8 @@ from typing import Any, Final
 
 from xapikit.host.classes.devices import checker
 from xapikit.host.classes.pif import MAC_FORM
+from xapikit.host.classes.pif_addresses import check_literal
+from xapikit.host.classes.vswitch import check_no_controller
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.macs import generated_mac
@@ -124,29 +126,20 @@ FAMILIES: Final = (
 )
 
 
-def _check_literal(literal: Callable[[str], object], text: str, error: str, what: str) -> None:
-    try:
-        literal(text)
-    except ValueError:
-        raise ApiError(error, what) from None
-
-
-def _is_locked(view: View, row: Row) -> bool:
-    """Whether the addresses of the VIF are filtered, by its own mode or by that of its network."""
-    mode = row["locking_mode"]
+def _is_locked(view: View, row: Row, mode: str) -> bool:
+    """Whether the addresses of the VIF are filtered in that mode, which may be the one of its network."""
     if mode == "network_default":
         network = view.peek("network", row["network"])
         mode = network["default_locking_mode"] if network is not None else "unlocked"
     return bool(mode == "locked")
 
 
-def _check_lock(tx: Transaction, row: Row, family: Family, allowed: list[str], configured: list[str]) -> None:
-    """A locked VIF cannot have an address that it may not use."""
-    if not _is_locked(tx, row):
-        return
-    for text in configured:
-        if not any(_contains(family, one, text) for one in allowed):
-            raise ApiError("ADDRESS_VIOLATES_LOCKING_CONSTRAINT", text)
+@implements("VIF.set_locking_mode")
+def set_locking_mode(ctx: Context, vif: str, value: str) -> None:
+    with ctx.store.transaction() as tx:
+        if _is_locked(tx, tx.get("VIF", vif), value):
+            check_no_controller(tx)
+        tx.update("VIF", vif, locking_mode=value)
 
 
 def _contains(family: Family, allowed: str, address: str) -> bool:
@@ -158,36 +151,23 @@ def _contains(family: Family, allowed: str, address: str) -> bool:
 
 def _address_calls(family: Family) -> None:
     """Implement the calls of an address family. The setters check what the constructor takes as it comes."""
-    field, configured = f"{family.prefix}_allowed", f"{family.prefix}_addresses"
-
-    def store_allowed(tx: Transaction, vif: str, value: list[str]) -> None:
-        row = tx.get("VIF", vif)
-        if row[f"{family.prefix}_configuration_mode"] == "Static":
-            _check_lock(tx, row, family, value, row[configured])
-        tx.update("VIF", vif, **{field: value})
+    field = f"{family.prefix}_allowed"
 
     @implements(f"VIF.set_{field}")
     def set_allowed(ctx: Context, vif: str, value: list[str]) -> None:
         with ctx.store.transaction() as tx:
             tx.get("VIF", vif)
             for text in value:
-                _check_literal(family.interface, text, "INVALID_IP_ADDRESS_SPECIFIED", field)
-            store_allowed(tx, vif, value)
+                check_literal(family.interface, text, field)
+            tx.update("VIF", vif, **{field: list(dict.fromkeys(value))})
 
     @implements(f"VIF.add_{field}")
     def add_allowed(ctx: Context, vif: str, value: str) -> None:
         with ctx.store.transaction() as tx:
             present = tx.get("VIF", vif)[field]
-            _check_literal(family.interface, value, "INVALID_IP_ADDRESS_SPECIFIED", field)
+            check_literal(family.interface, value, field)
             if value not in present:
                 tx.update("VIF", vif, **{field: [value, *present]})
-
-    @implements(f"VIF.remove_{field}")
-    def remove_allowed(ctx: Context, vif: str, value: str) -> None:
-        with ctx.store.transaction() as tx:
-            present = tx.get("VIF", vif)[field]
-            if value in present:
-                store_allowed(tx, vif, [text for text in present if text != value])
 
     @implements(f"VIF.configure_{family.prefix}")
     def configure(ctx: Context, vif: str, mode: str, address: str, gateway: str) -> None:
@@ -196,10 +176,13 @@ def _address_calls(family: Family) -> None:
             static = mode == "Static"
             if static:
                 cidr = address if "/" in address else ""
-                _check_literal(family.interface, cidr, "INVALID_CIDR_ADDRESS_SPECIFIED", "address")
+                check_literal(family.interface, cidr, "address", "INVALID_CIDR_ADDRESS_SPECIFIED")
+                # a locked VIF cannot have an address that it may not use
+                may_use = any(_contains(family, allowed, address) for allowed in row[field])
+                if _is_locked(tx, row, row["locking_mode"]) and not may_use:
+                    raise ApiError("ADDRESS_VIOLATES_LOCKING_CONSTRAINT", address)
                 if gateway:
-                    _check_literal(family.address, gateway, "INVALID_IP_ADDRESS_SPECIFIED", "gateway")
-                _check_lock(tx, row, family, row[field], [address])
+                    check_literal(family.address, gateway, "gateway")
             if not _takes_addresses(tx, row["VM"]):
                 raise ApiError("VM_LACKS_FEATURE", row["VM"])
             changed = {

@@ -15,47 +15,38 @@ from __future__ import annotations
 
 from typing import Final
 
-from xapikit.host.classes.pif import NO_VLAN, remove
+from xapikit.host.classes.pif import NO_VLAN, check_connectable, create_virtual, plug_pif, remove, unplug_pif
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.registry import implements
 from xapikit.host.store import Transaction
+from xapikit.model import NULL_REF
 
 MAX_TAG: Final = 4094
-VLAN_ADDRESS: Final = "fe:ff:ff:ff:ff:ff"
-"""MAC of every untagged PIF: the bridge takes the address of the NIC below."""
 
 
 def create_vlan(tx: Transaction, tagged: str, tag: int, network: str) -> str:
     """Make a VLAN on a PIF; returns its reference. Raises what a host raises, in its order."""
     below = tx.get("PIF", tagged)
-    tx.get("network", network)
-    if not 0 <= tag <= MAX_TAG:
-        raise ApiError("VLAN_TAG_INVALID", tag)
+    check_connectable(tx, below["host"], network)
+    if not below["managed"]:
+        raise ApiError("PIF_UNMANAGED", tagged)
+    if below["tunnel_access_PIF_of"]:
+        raise ApiError("IS_TUNNEL_ACCESS_PIF", tagged)
+    if below["bond_slave_of"] != NULL_REF:
+        raise ApiError("CANNOT_ADD_VLAN_TO_BOND_SLAVE", tagged)
     if below["VLAN"] != NO_VLAN:
         raise ApiError("PIF_IS_VLAN", tagged)
-    for pif, row in tx.find("PIF", host=below["host"]).items():
-        if row["network"] == network:
-            raise ApiError("NETWORK_ALREADY_CONNECTED", below["host"], pif)
-        if row["device"] == below["device"] and row["VLAN"] == tag:
-            raise ApiError("PIF_VLAN_EXISTS", below["device"])
-    untagged = tx.create(
-        "PIF",
-        {
-            "device": below["device"],
-            "network": network,
-            "host": below["host"],
-            "MAC": VLAN_ADDRESS,
-            "MTU": below["MTU"],
-            "VLAN": tag,
-            "physical": False,
-            "managed": True,
-            "currently_attached": below["currently_attached"],
-            "ip_configuration_mode": "None",
-            "metrics": tx.create("PIF_metrics", {"carrier": True}),
-        },
-    )
-    return tx.create("VLAN", {"tagged_PIF": tagged, "untagged_PIF": untagged, "tag": tag})
+    if not 0 <= tag <= MAX_TAG:
+        raise ApiError("VLAN_TAG_INVALID", tag)
+    if any(tx.get("VLAN", vlan)["tag"] == tag for vlan in below["VLAN_slave_of"]):
+        raise ApiError("PIF_VLAN_EXISTS", below["device"])
+    untagged = create_virtual(tx, below, network, VLAN=tag)
+    vlan = tx.create("VLAN", {"tagged_PIF": tagged, "untagged_PIF": untagged, "tag": tag})
+    tx.update("PIF", untagged, VLAN_master_of=vlan)
+    if below["currently_attached"]:
+        plug_pif(tx, untagged)
+    return vlan
 
 
 @implements("VLAN.create")
@@ -64,17 +55,54 @@ def create(ctx: Context, tagged_pif: str, tag: int, network: str) -> str:
         return create_vlan(tx, tagged_pif, tag, network)
 
 
+@implements("VLAN.pool_introduce")
+def pool_introduce(ctx: Context, tagged_pif: str, untagged_pif: str, tag: int, other_config: dict[str, str]) -> str:
+    """A row for PIFs that are there: how a joining host brings its own."""
+    with ctx.store.transaction() as tx:
+        tx.get("PIF", tagged_pif)
+        tx.get("PIF", untagged_pif)
+        return tx.create(
+            "VLAN",
+            {"tagged_PIF": tagged_pif, "untagged_PIF": untagged_pif, "tag": tag, "other_config": other_config},
+        )
+
+
 @implements("VLAN.destroy")
 def destroy(ctx: Context, vlan: str) -> None:
     with ctx.store.transaction() as tx:
-        untagged = tx.get("VLAN", vlan)["untagged_PIF"]
-        row = tx.peek("PIF", untagged)
-        if row is not None:
-            for vif in tx.get("network", row["network"])["VIFs"]:
-                if tx.get("VIF", vif)["currently_attached"]:
-                    raise ApiError("VIF_IN_USE", row["network"], vif)
-            remove(tx, untagged)
-        tx.delete("VLAN", vlan)
+        destroy_vlan(tx, vlan)
+
+
+def destroy_vlan(tx: Transaction, vlan: str) -> None:
+    """Take the untagged PIF down and delete both rows."""
+    untagged = tx.get("VLAN", vlan)["untagged_PIF"]
+    if tx.peek("PIF", untagged) is not None:
+        unplug_pif(tx, untagged)
+        remove(tx, untagged)
+    tx.delete("VLAN", vlan)
+
+
+# older ways ----------------------------------------------------------------------------------------------------------
+
+
+@implements("PIF.create_VLAN")
+def create_pif_vlan(ctx: Context, device: str, network: str, host: str, tag: int) -> str:
+    with ctx.store.transaction() as tx:
+        tx.get("host", host)
+        tagged = next(iter(tx.find("PIF", host=host, device=device, VLAN=NO_VLAN)), None)
+        if tagged is None:
+            raise ApiError("INVALID_VALUE", "device", device)
+        untagged: str = tx.get("VLAN", create_vlan(tx, tagged, tag, network))["untagged_PIF"]
+        return untagged
+
+
+@implements("PIF.destroy")
+def destroy_pif(ctx: Context, pif: str) -> None:
+    with ctx.store.transaction() as tx:
+        row = tx.get("PIF", pif)
+        if row["VLAN"] == NO_VLAN:
+            raise ApiError("PIF_IS_PHYSICAL", pif)
+        destroy_vlan(tx, row["VLAN_master_of"])
 
 
 def _everywhere(ctx: Context, device: str, network: str, tag: int) -> list[str]:
