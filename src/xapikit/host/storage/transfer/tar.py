@@ -17,6 +17,8 @@ A member is ``<disk>/<number>``, its checksum ``<disk>/<number>.xxhash`` (16 hex
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import hashlib
 import re
 import struct
@@ -26,6 +28,9 @@ from dataclasses import dataclass
 from xapikit.host.storage.disks import SwitchableDisk
 
 CHUNK = 1 << 20
+BLOCK = 512
+END = bytes(2 * BLOCK)
+"""What an archive ends with."""
 _NAME = re.compile(r"(?P<stem>[^/\0]+/(?P<number>[0-9]{8,10}))(?:\.(?P<checksum>xxhash|checksum))?")
 _ZEROS = bytes(CHUNK)
 
@@ -42,17 +47,27 @@ class Member:
 
 
 def member_of(header: bytes) -> Member | None:
-    """Parse a tar header; None for the block of zeros that ends an archive. Raises ValueError."""
+    """Parse the header of a disk's member; None for the block of zeros that ends an archive. Raises ValueError."""
+    found = name_and_size(header)
+    if found is None:
+        return None
+    match = _NAME.fullmatch(found[0])
+    if match is None:
+        raise ValueError("a tar member that is no part of a disk")
+    return Member(match["stem"], int(match["number"]) * CHUNK, found[1], match["checksum"])
+
+
+def name_and_size(header: bytes) -> tuple[str, int] | None:
+    """Parse a tar header; None for a block of zeros. Raises ValueError."""
     if not header.strip(b"\0"):
         return None
     stated = int(header[148:156].strip(b" \0") or b"0", 8)
     if stated != sum(header[:148]) + 8 * 0x20 + sum(header[156:]):
         raise ValueError("a tar header with a wrong checksum")
-    match = _NAME.fullmatch(header[:100].rstrip(b"\0").decode("ascii"))
-    if match is None:
-        raise ValueError("a tar member that is no part of a disk")
     size = int(header[124:136].strip(b" \0"), 8)
-    return Member(match["stem"], int(match["number"]) * CHUNK, size, match["checksum"])
+    if size < 0:
+        raise ValueError("a tar member of less than nothing")
+    return header[:100].partition(b"\0")[0].decode("ascii"), size
 
 
 class Checksum:
@@ -73,13 +88,31 @@ def _xxh64() -> Callable[[memoryview], str]:
     try:
         import xxhash  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        return lambda data: f"{xxh64(data):016x}"
+        return _library() or (lambda data: f"{xxh64(data):016x}")
     return lambda data: str(xxhash.xxh64_hexdigest(data))
 
 
+@functools.cache
+def _library() -> Callable[[memoryview], str] | None:
+    """The C library, which most systems have and which is thousands of times faster than our own loop."""
+    try:
+        function = ctypes.CDLL("libxxhash.so.0").XXH64
+    except (OSError, AttributeError):
+        return None
+    function.restype = ctypes.c_uint64
+    function.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64)
+    return lambda data: f"{function(bytes(data), len(data), 0):016x}"
+
+
 def export_tar(disk: SwitchableDisk) -> Iterator[bytes | memoryview]:
-    """A disk as a tar stream."""
+    """A disk as a tar stream of its own."""
     checksum = Checksum("xxhash")
+    yield from disk_members(disk, "vdi", checksum.of)
+    yield END
+
+
+def disk_members(disk: SwitchableDisk, stem: str, digest: Callable[[memoryview], str]) -> Iterator[bytes | memoryview]:
+    """The members of one disk; ``digest`` gives the text of a chunk's XXH64. A piece is valid until the next one."""
     total = -(-disk.size // CHUNK)
     buffer = memoryview(bytearray(CHUNK))
     held = _chunks_held(disk)
@@ -91,13 +124,11 @@ def export_tar(disk: SwitchableDisk) -> Iterator[bytes | memoryview]:
             view[:] = memoryview(_ZEROS)[: len(view)]
         if 0 < number < total - 1 and _ZEROS.startswith(view):
             continue
-        name = f"vdi/{number:08d}"
-        yield _header(name, len(view))
+        name = f"{stem}/{number:08d}"
+        yield header(name, len(view))
         yield view
-        yield _padding(len(view))
-        digest = checksum.of(view).encode()
-        yield _header(f"{name}.xxhash", len(digest)) + digest + _padding(len(digest))
-    yield bytes(1024)
+        stated = digest(view).encode()
+        yield padding(len(view)) + header(f"{name}.xxhash", len(stated)) + stated + padding(len(stated))
 
 
 def _chunks_held(disk: SwitchableDisk) -> set[int]:
@@ -107,19 +138,21 @@ def _chunks_held(disk: SwitchableDisk) -> set[int]:
     return held
 
 
-def _padding(size: int) -> bytes:
-    return bytes(-size % 512)
+def padding(size: int) -> bytes:
+    """What follows a member's content up to the next header."""
+    return bytes(-size % BLOCK)
 
 
-def _header(name: str, size: int) -> bytes:
-    header = bytearray(512)
+def header(name: str, size: int, *, moment: int = 0) -> bytes:
+    """The header of a plain file; ``moment`` is its time of modification in seconds of the epoch."""
+    header = bytearray(BLOCK)
     for position, text in (
         (0, name),
         (100, "0000644"),
         (108, "0000000"),
         (116, "0000000"),
         (124, f"{size:011o}"),
-        (136, "00000000000"),
+        (136, f"{moment:011o}"),
         (148, " " * 8),
         (156, "0"),
         (257, "ustar"),
