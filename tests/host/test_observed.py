@@ -16,13 +16,27 @@ from pathlib import Path
 
 import pytest
 
-from observed import deviations, replay
+from observed import RECORDED_POOL, deviations, replay
 from observed.deviations import DIRECTORY
 from reference import reference_directory
 from xapikit.host import EmbeddedHost
 
 # those that agree but for what tests/host/observed/GROUP.json lists; add a group here once it does
-GROUPS = ("login", "database", "events", "tasks", "pool", "misc", "rrd", "http", "vdi", "sr_pbd")
+GROUPS = (
+    "login",
+    "database",
+    "events",
+    "tasks",
+    "pool",
+    "misc",
+    "rrd",
+    "http",
+    "vdi",
+    "sr_pbd",
+    "vbd",
+    "vif",
+    "network",
+)
 
 
 @pytest.fixture
@@ -35,7 +49,7 @@ def recordings() -> Path:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_recorded_scenarios_agree(group: str, recordings: Path, xapi_factory: Callable[..., EmbeddedHost]) -> None:
-    result = replay(xapi_factory(hosts=2), recordings, group)
+    result = replay(xapi_factory(**RECORDED_POOL), recordings, group)
     assert not result.differences, "\n".join(map(str, result.differences))
     assert not result.outdated, f"these agree by now, take them from {group}.json: {result.outdated}"
 

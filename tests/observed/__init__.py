@@ -23,6 +23,6 @@ abbreviates or leaves out has its own place, one module per subject, so that it 
 
 from observed.deviations import Deviation, deviations
 from observed.replayer import Difference, Replayer
-from observed.running import GroupResult, groups, replay
+from observed.running import RECORDED_POOL, GroupResult, groups, replay
 
-__all__ = ["Deviation", "Difference", "GroupResult", "Replayer", "deviations", "groups", "replay"]
+__all__ = ["RECORDED_POOL", "Deviation", "Difference", "GroupResult", "Replayer", "deviations", "groups", "replay"]

@@ -19,7 +19,7 @@ from pathlib import Path
 # python tests/observed GROUP is understood as well
 sys.path[0] = str(Path(__file__).parents[1])
 
-from observed.running import groups, replay, total  # noqa: E402
+from observed.running import RECORDED_POOL, groups, replay, total  # noqa: E402
 from reference import reference_directory  # noqa: E402
 from xapikit.host import EmbeddedHost  # noqa: E402
 
@@ -32,7 +32,7 @@ def main() -> int:
     directory = reference / "observed"
     results = []
     for group in sys.argv[1:] or groups(directory):
-        with EmbeddedHost(hosts=2) as xapi:
+        with EmbeddedHost(**RECORDED_POOL) as xapi:
             result = replay(xapi, directory, group)
         for difference in result.differences:
             print(f"{group}/{difference}")

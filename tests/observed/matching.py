@@ -19,6 +19,7 @@ from typing import Any
 
 from observed.symbols import ANYTHING, SYMBOL, Symbols
 
+CUT_LIST = {"count", "first", "last"}
 COUNTED = re.compile(r"\d+ (events|bytes|entries|records)")
 
 
@@ -38,6 +39,9 @@ class Matcher:
             return True
         if isinstance(wanted, list) and isinstance(got, list):
             return self._lists(wanted, got)
+        if isinstance(wanted, dict) and wanted.keys() == CUT_LIST and isinstance(got, list):
+            head, tail = len(wanted["first"]), len(wanted["last"])
+            return wanted == {"count": len(got), "first": got[:head], "last": got[-tail:]}
         if isinstance(wanted, dict) and isinstance(got, dict):
             return self._maps(wanted, got)
         if isinstance(wanted, float) and isinstance(got, float):

@@ -16,11 +16,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from observed.deviations import deviations
 from observed.replayer import Difference, Replayer
 from xapikit.host import EmbeddedHost
+
+RECORDED_POOL: Final[dict[str, Any]] = {"hosts": 2, "network_backend": "bridge"}
+"""How to start a pool like the recorded one."""
 
 
 @dataclass
@@ -57,7 +60,7 @@ def scenarios(directory: Path, group: str) -> list[dict[str, Any]]:
 
 
 def replay(xapi: EmbeddedHost, directory: Path, group: str) -> GroupResult:
-    """Play a group against a fresh pool of two hosts."""
+    """Play a group against a fresh pool like the recorded one."""
     replayer = Replayer(xapi, directory, group)
     listed = deviations(group)
     result = GroupResult(group)

@@ -21,7 +21,7 @@ from typing import Any
 from xapikit.model import MODEL
 
 # what the recorded records had beside the members that are named
-UNNAMED: dict[str, dict[str, Any]] = {"VDI": {"name_label": "golden-v"}}
+UNNAMED: dict[str, dict[str, Any]] = {"VDI": {"name_label": "golden-v"}, "VBD": {"bootable": True}}
 
 
 def minimal_vm_with_members(match: re.Match[str], method: str, minimal: dict[str, Any]) -> dict[str, Any]:
@@ -38,6 +38,11 @@ def record_with_json(match: re.Match[str], method: str, minimal: dict[str, Any])
     named = dict(member.split(": ", 1) for member in match[1].split(", "))
     named = {name: "" if value == '""' else value for name, value in named.items()}
     return completed(method, {**UNNAMED.get(method.partition(".")[0], {}), **named, **json.loads(match[2])})
+
+
+def disk_of_a_type(match: re.Match[str], method: str, minimal: dict[str, Any]) -> dict[str, Any]:
+    """``type=cbt_metadata``: the kind is what the call was about."""
+    return completed(method, {"SR": "$sr1", "virtual_size": "8388608", "type": match[1]})
 
 
 def completed(method: str, record: dict[str, Any]) -> dict[str, Any]:
@@ -65,5 +70,6 @@ FORMS = {
     r"<minimal record of vm_lifecycle/minimal_create with (.*)>": minimal_vm_with_members,
     r"<minimal record> with (.*)": minimal_vm_with_json,
     r"\{(.*), \.\.\.\} with (\{.*\})": record_with_json,
+    r"type=(\w+)": disk_of_a_type,
 }
 NOTES = {"other members empty / false": completed}
