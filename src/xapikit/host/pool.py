@@ -95,6 +95,7 @@ class Pool:
         """By host reference."""
         self.storage: Any = None
         self.domains: Any = None
+        self.migrations: Any = None
         self.programs = Programs(settings.state)
         self.statistics = Statistics(self)
         self._parts: list[Part] = [self.programs, self.statistics]
@@ -151,10 +152,10 @@ class Pool:
         self._parts.append(part)
 
     def start_parts(self) -> None:
-        """Build storage and domains, then start everything."""
-        from xapikit.host import domains, storage
+        """Build storage, domains and migrations, then start everything."""
+        from xapikit.host import domains, migration, storage
 
-        for name, package in (("storage", storage), ("domains", domains)):
+        for name, package in (("storage", storage), ("domains", domains), ("migrations", migration)):
             build = getattr(package, "build", None)
             if build is not None:
                 part: Part = build(self)

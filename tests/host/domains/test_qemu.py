@@ -249,7 +249,8 @@ def test_a_guest_is_saved_and_goes_on_where_it_was(
     domain = boot(kind, config, ends)
     domain.save(tmp_path / "image")
     assert not domain.is_alive() and ends.none()
-    resumed = kind.start(replace(config, domid=2), paused=False, on_end=ends, saved=tmp_path / "image")
+    with (tmp_path / "image").open("rb") as state:
+        resumed = kind.start(replace(config, domid=2), paused=False, on_end=ends, state=state)
     with resumed.open_console("vt100") as line:
         line.sendall(b"moving on")
         seen = read_until(line, b"moving on")

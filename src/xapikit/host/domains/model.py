@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 Protocols = Literal["rfb", "vt100"]
 
@@ -81,6 +81,9 @@ class DomainConfig:
     bios_strings: Mapping[str, str] = field(default_factory=dict)
     disks: tuple[DiskConfig, ...] = ()
     nics: tuple[NicConfig, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where devices were put in a guest that goes on elsewhere, as its kind names devices and places: they must be
+    found there again. Empty for a guest that boots."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the record of a running domain."""
@@ -94,6 +97,18 @@ class DomainConfig:
             for disk in data["disks"]
         )
         return cls(**{**data, "disks": disks, "nics": tuple(NicConfig(**nic) for nic in data["nics"])})
+
+
+Write: TypeAlias = Callable[[bytes | bytearray | memoryview], object]
+"""Takes the next bytes of the state of a guest."""
+
+
+class Readable(Protocol):
+    """Where the state of a guest comes from: an open file, a connection."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+        ...
 
 
 class End(Enum):
@@ -196,6 +211,15 @@ class Domain(Protocol):
         goes on standing still."""
         ...
 
+    def send(self, write: Write, *, stopped: Callable[[], None] | None = None) -> None:
+        """Hand over the state of the guest piece by piece while it runs on; at the end it stands still, and whoever
+        took the state can go on in its place. ``stopped`` is called once, when it has come to stand still (all that
+        it wrote is flushed) and before the last piece.
+
+        Raises DomainFailed, and what ``write`` and ``stopped`` raise: the guest runs on as before then.
+        """
+        ...
+
 
 OnEnd = Callable[[Domain, Ended], None]
 """Called once, from a thread of the kind, when a guest ends by itself."""
@@ -210,10 +234,11 @@ class DomainKind(Protocol):
         """Raise DomainFailed when nothing can be started, for example because a program is missing."""
         ...
 
-    def start(self, config: DomainConfig, *, paused: bool, on_end: OnEnd, saved: Path | None = None) -> Domain:
-        """Build a guest and, unless ``paused``, let it run; ``saved`` continues one that ``save`` wrote.
+    def start(self, config: DomainConfig, *, paused: bool, on_end: OnEnd, state: Readable | None = None) -> Domain:
+        """Build a guest and, unless ``paused``, let it run; ``state`` continues one that ``save`` or ``send`` wrote,
+        and is read to its end.
 
-        Raises DomainFailed; nothing is left behind then.
+        Raises DomainFailed, and what reading raises; nothing is left behind then.
         """
         ...
 

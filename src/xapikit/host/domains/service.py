@@ -22,13 +22,12 @@ import itertools
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xapikit.host.domains.config import disk_config, domain_config, nic_config, vbds_to_attach
-from xapikit.host.domains.model import DiskSource, Domain, DomainConfig, DomainFailed, DomainKind, Ended
+from xapikit.host.domains.model import DiskSource, Domain, DomainConfig, DomainFailed, DomainKind, Ended, Readable
 from xapikit.host.domains.qemu import QemuKind
 from xapikit.host.domains.timed import TimedKind
 from xapikit.host.domains.timed.kind import Delays
@@ -119,7 +118,8 @@ class Domains:
             vbd = self.store.peek("VBD", use.holder)
             vm = vbd["VM"] if vbd is not None else ""
             row = self.store.peek("VM", vm)
-            if row is None or not (row["is_control_domain"] or vm in self._domains):
+            elsewhere = vbd is not None and vbd["VDI"] != use.vdi
+            if row is None or elsewhere or not (row["is_control_domain"] or vm in self._domains):
                 LOG.warning("a disk that no guest has is given back: VDI %s", use.vdi)
                 try:
                     self.pool.storage.detach(use.vdi, holder=use.holder)
@@ -158,33 +158,60 @@ class Domains:
         with self._lock:
             return self._domains.get(vm)
 
-    def build(self, vm: str, host: str, *, saved: Path | None = None) -> Domain:
-        """Attach the disks of a VM and build its domain on a host, standing still.
+    def build(
+        self,
+        vm: str,
+        host: str,
+        *,
+        state: Readable | None = None,
+        disks: Mapping[str, str] | None = None,
+        beside: bool = False,
+    ) -> Domain:
+        """Attach the disks of a VM and build its domain on a host, standing still; ``state`` continues another one.
 
-        Raises what attaching raises, and what :func:`refused` makes of a failed start; everything is undone then.
+        ``disks`` names VDIs by VBD where they are not those of the rows yet. With ``beside`` the domain that the VM has
+        goes on, and the new one is only known once :meth:`switch` was called; disks that both have are shared.
+        Raises what attaching and reading raise, and what :func:`refused` makes of a failed start; everything is undone
+        then.
         """
-        attached: list[str] = []
+        attached: dict[str, str] = {}
         try:
             sources: dict[str, DiskSource] = {}
             for vbd in vbds_to_attach(self.store, self.store.get("VM", vm)):
-                source = self._attach(vbd, host)
-                attached.append(vbd)
+                vdi = (disks or {}).get(vbd) or self.store.get("VBD", vbd)["VDI"]
+                shared = self.pool.storage.attached(vdi, holder=vbd) is not None
+                source = self._attach(vbd, host, vdi)
+                if not (beside and shared):
+                    attached[vbd] = vdi
                 if source is not None:
                     sources[vbd] = source
             config = domain_config(self.store, vm, host, next(self._domids), sources)
-            domain = self.kind.start(config, paused=True, on_end=self._ended, saved=saved)
+            domain = self.kind.start(config, paused=True, on_end=self._ended, state=state)
         except BaseException as error:
-            for vbd in attached:
-                self._detach(vbd)
+            for vbd, vdi in attached.items():
+                self._detach(vbd, vdi)
             if isinstance(error, DomainFailed):
                 raise refused(error) from error
             raise
+        if beside:
+            return domain
         with self._lock:
             self._domains[vm] = domain
         if not domain.is_alive():
             self.end(vm, only=domain)
             raise refused(DomainFailed(config.vm, "it ended while it was built"))
         return domain
+
+    def switch(self, vm: str, before: Domain, domain: Domain) -> None:
+        """Let another domain be the one of a VM. Raises DomainFailed when either has ended."""
+        with self._lock:
+            if self._domains.get(vm) is not before or not domain.is_alive():
+                raise DomainFailed(domain.config.vm, "it ended while it moved")
+            self._domains[vm] = domain
+
+    def release(self, vbd: str, vdi: str) -> None:
+        """Give back one disk that a domain of the VM had or was to have."""
+        self._detach(vbd, vdi)
 
     def end(self, vm: str, *, keep_disks: bool = False, only: Domain | None = None) -> None:
         """End the domain of a VM, if it has one (and it is ``only``), and give its disks back."""
@@ -240,17 +267,18 @@ class Domains:
 
     # disks -------------------------------------------------------------------------------------------------------
 
-    def _attach(self, vbd: str, host: str) -> DiskSource | None:
+    def _attach(self, vbd: str, host: str, vdi: str = "") -> DiskSource | None:
         row = self.store.get("VBD", vbd)
         if row["empty"]:
             return None
+        vdi = vdi or row["VDI"]
         serve = self.kind.name != "timed"
         read_only = row["mode"] == _MODES_READ_ONLY
         try:
-            use = self.pool.storage.attach(row["VDI"], read_only, host=host, holder=vbd, serve=serve)
+            use = self.pool.storage.attach(vdi, read_only, host=host, holder=vbd, serve=serve)
         except ApiError as error:
             if error.code == "VDI_IN_USE":  # told with one parameter by a start or a plug (wire reference 3.7)
-                raise ApiError("VDI_IN_USE", row["VDI"]) from error
+                raise ApiError("VDI_IN_USE", vdi) from error
             raise
         if use.socket is not None:
             return DiskSource("nbd", str(use.socket))

@@ -51,6 +51,11 @@ class TextConsole:
         with self._changed:
             return bytes(self._ring[-HISTORY_BYTES:])
 
+    def precede(self, data: bytes) -> None:
+        """Put what the guest had printed elsewhere before what it prints here; clients of now do not get it."""
+        with self._changed:
+            self._ring[:0] = data
+
     def close(self) -> None:
         """The guest is gone: clients get what is left and then the end of the stream."""
         with self._changed:

@@ -207,6 +207,14 @@ class Attachments:
         for ref in (before, vdi):
             self._show(ref)
 
+    def rehost(self, use: Attachment, host: str) -> None:
+        """The guest that has a disk runs on another host from now on."""
+        use.host = host
+        if use.data_path is not None:
+            path = use.data_path
+            self._data_paths.relabel(path, Path(path.record.disk), {**path.labels, "host": host})
+        self._show(use.vdi)
+
     @contextmanager
     def paused(self, vdis: list[str]) -> Iterator[None]:
         """Keep disks closed while the files of their chains change; they go on with the same names afterwards.

@@ -9,28 +9,22 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Moving VMs inside the pool, with their disks where they must move too (wire reference 3.12; observed/migration).
-
-The state of a guest goes through a file while it stands still; disks that both hosts see are not copied.
-"""
+"""The calls that move VMs (wire reference 3.12; observed/migration); how it is done is in ``host/migration``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-from xapikit.host.classes.vm import steps, transitions
-from xapikit.host.classes.vm.copies import NewDisks, copy_vm, disks_of, new_disks
+from xapikit.host.classes.vm.copies import copy_vm, disks_of
 from xapikit.host.classes.vm.facts import check
 from xapikit.host.classes.vm.placement import assert_can_boot, sees_network, sees_sr
 from xapikit.host.context import Context
-from xapikit.host.domains.model import DomainFailed
 from xapikit.host.errors import ApiError
-from xapikit.host.lifecycle import HALTED, PAUSED, RUNNING, SUSPENDED
+from xapikit.host.lifecycle import HALTED, PAUSED, RUNNING
+from xapikit.host.migration.inside import Move, move_disks, move_guest
+from xapikit.host.migration.plan import all_disks, check_mirror
 from xapikit.host.registry import implements
-from xapikit.host.storage import vdis
-from xapikit.host.storage.copying import copy_new
-from xapikit.model import NULL_REF
 
 _NEEDED: Final = ("master", "session_id", "xenops", "SM", "host")
 """Members of what ``host.migrate_receive`` gives; opaque to clients."""
@@ -63,7 +57,7 @@ def pool_migrate(ctx: Context, vm: str, host: str, options: dict[str, str]) -> N
         with ctx.store.transaction() as tx:
             assert_can_boot(tx, vm, host)
             tx.update("VM", vm, scheduled_to_be_resident_on=host)
-        _move_domain(ctx, vm, host, {})
+        move_guest(ctx, Move(vm, host, {}))
 
 
 @implements("VM.migrate_send")
@@ -72,20 +66,21 @@ def migrate_send(
     options: dict[str, str], vgpu_map: dict[str, str], vdi_format_map: dict[str, str],
 ) -> str:  # fmt: skip
     """Move a VM, or with ``copy=true`` copy a halted one; returns the reference of the VM at its destination."""
-    host, plan = _plan(ctx, vm, dest, vdi_map, vif_map, options)
+    move = _plan(ctx, vm, dest, vdi_map, vif_map, options)
     with ctx.operation("VM", vm, "migrate_send", check=check):
         if options.get("copy") == "true":
-            targets = set(plan.values()) or {""}
+            targets = {move.disks[vdi] for vdi in disks_of(ctx, ctx.store.get("VM", vm)).values() if vdi in move.disks}
+            targets = targets or {""}
             if len(targets) > 1:
                 raise ApiError("OPERATION_NOT_ALLOWED", "a copy has all its disks on one SR")
             return copy_vm(ctx, vm, ctx.store.get("VM", vm)["name_label"], targets.pop())
         if ctx.store.get("VM", vm)["power_state"] in (RUNNING, PAUSED):
             with ctx.store.transaction() as tx:
-                assert_can_boot(tx, vm, host, moved=_moved(ctx, plan))
-                tx.update("VM", vm, scheduled_to_be_resident_on=host)
-            _move_domain(ctx, vm, host, plan)
+                assert_can_boot(tx, vm, move.host, moved=move.disks)
+                tx.update("VM", vm, scheduled_to_be_resident_on=move.host)
+            move_guest(ctx, move)
         else:
-            _move_disks(ctx, vm, host, plan)
+            move_disks(ctx, move)
     return vm
 
 
@@ -94,18 +89,18 @@ def assert_can_migrate(
     ctx: Context, vm: str, dest: dict[str, str], live: bool, vdi_map: dict[str, str], vif_map: dict[str, str],
     options: dict[str, str], vgpu_map: dict[str, str],
 ) -> None:  # fmt: skip
-    host, plan = _plan(ctx, vm, dest, vdi_map, vif_map, options)
+    move = _plan(ctx, vm, dest, vdi_map, vif_map, options)
     with ctx.store.transaction() as tx:
         check(tx, vm, "migrate_send")
         if ctx.store.get("VM", vm)["power_state"] in (RUNNING, PAUSED):
-            assert_can_boot(tx, vm, host, moved=_moved(ctx, plan))
+            assert_can_boot(tx, vm, move.host, moved=move.disks)
 
 
 def _plan(
     ctx: Context, vm: str, dest: Mapping[str, str], vdi_map: Mapping[str, str], vif_map: Mapping[str, str],
     options: Mapping[str, str],
-) -> tuple[str, dict[str, str]]:  # fmt: skip
-    """The host, and the SR for each disk (by VBD) that does not stay where it is."""
+) -> Move:  # fmt: skip
+    """The host, and the SR for each disk of the VM and its snapshots that does not stay where it is."""
     row = ctx.store.get("VM", vm)
     if any(name not in dest for name in _NEEDED):
         raise ApiError("INTERNAL_ERROR", "Not_found")
@@ -119,107 +114,16 @@ def _plan(
     if not ctx.store.get("host", host)["enabled"]:
         raise ApiError("HOST_DISABLED", host)
     plan: dict[str, str] = {}
-    for vbd, vdi in disks_of(ctx, row).items():
-        own = ctx.store.get("VDI", vdi)["SR"]
-        target = vdi_map.get(vdi) or (own if sees_sr(ctx.store, host, own) else ctx.pool.row["default_SR"])
+    for vdi in all_disks(ctx.store, vm):
+        disk = ctx.store.get("VDI", vdi)
+        named = vdi_map.get(vdi) or vdi_map.get(disk["snapshot_of"])
+        target = named or (disk["SR"] if sees_sr(ctx.store, host, disk["SR"]) else ctx.pool.row["default_SR"])
         if ctx.store.peek("SR", target) is None or not sees_sr(ctx.store, host, target):
-            if vdi in vdi_map:
+            if named:
                 ctx.store.get("SR", target)
                 raise ApiError("VM_REQUIRES_SR", vm, target)
             raise ApiError("VDI_NOT_IN_MAP", vdi)
-        if target != own:
-            plan[vbd] = target
-    return host, plan
-
-
-def _moved(ctx: Context, plan: Mapping[str, str]) -> list[str]:
-    return [ctx.store.get("VBD", vbd)["VDI"] for vbd in plan]
-
-
-# steps ---------------------------------------------------------------------------------------------------------------
-
-
-def _move_domain(ctx: Context, vm: str, host: str, plan: Mapping[str, str]) -> None:
-    """Save the guest, build it on the other host, let it go on; it goes on where it was when that fails."""
-    pool = ctx.pool
-    before = ctx.store.get("VM", vm)
-    source = before["resident_on"]
-    file = steps.image_file(pool, vm)
-    failure: ApiError | None = None
-    guest, domain = pool.domains.peek(vm), None
-    disks = {vbd: ctx.store.get("VBD", vbd)["VDI"] for vbd in plan}
-    try:
-        try:
-            guest = pool.domains.get(vm)
-            guest.save(file)
-        except DomainFailed as error:
-            raise ApiError("VM_MIGRATE_FAILED", vm, source, host, error.why) from error
-        pool.domains.end(vm, only=guest)
-        with new_disks(ctx) as made:
-            try:
-                _copied(ctx, plan, made)
-                domain, target = pool.domains.build(vm, host, saved=file), host
-            except ApiError as error:
-                failure = error
-                _give_disks(ctx, disks)
-                domain, target = pool.domains.build(vm, source, saved=file), source
-            else:
-                made.keep()
-        with ctx.store.transaction() as tx:
-            transitions.require_state(tx, vm, RUNNING, PAUSED, domid=before["domid"])
-            transitions.placed(tx, pool, vm, target, domain.config.domid, paused=True)
-        if before["power_state"] == RUNNING:
-            steps.let_run(pool, vm, domain)
-    except BaseException:
-        if domain is not None or guest is None or not guest.is_alive():
-            steps.undo(pool, vm, domain)
-        with ctx.store.transaction() as tx:
-            tx.update("VM", vm, scheduled_to_be_resident_on=NULL_REF)
-        raise
-    finally:
-        file.unlink(missing_ok=True)
-    if failure is not None:
-        raise ApiError("VM_MIGRATE_FAILED", vm, source, host, str(failure)) from failure
-    for vdi in disks.values():
-        vdis.discard(pool.storage, vdi)
-    with ctx.store.transaction() as tx:
-        texts = {"source": transitions.host_text(tx, source), "host": transitions.host_text(tx, host)}
-        transitions.announce(tx, "migrated", vm, **texts)
-
-
-def _move_disks(ctx: Context, vm: str, host: str, plan: Mapping[str, str]) -> None:
-    """Move the disks of a VM without a domain, and its suspend image where the host does not see it."""
-    row = ctx.store.get("VM", vm)
-    with new_disks(ctx) as made:
-        old = _copied(ctx, plan, made)
-        if row["power_state"] == SUSPENDED:
-            image = row["suspend_VDI"]
-            if not sees_sr(ctx.store, host, ctx.store.get("VDI", image)["SR"]):
-                sr = ctx.store.get("host", host)["suspend_image_sr"]
-                moved = made.add(copy_new(ctx.pool.storage, image, sr, ctx.task))
-                with ctx.store.transaction() as tx:
-                    tx.update("VM", vm, suspend_VDI=moved)
-                old.append(image)
-        made.keep()
-    for vdi in old:
-        vdis.discard(ctx.pool.storage, vdi)
-
-
-def _copied(ctx: Context, plan: Mapping[str, str], made: NewDisks) -> list[str]:
-    """Copy disks to their new SRs and give them to their VBDs; returns the old ones. Nothing changes when it fails."""
-    copies: dict[str, str] = {}
-    for number, (vbd, sr) in enumerate(plan.items()):
-        vdi = ctx.store.get("VBD", vbd)["VDI"]
-        # attached by the record of a VM that has no domain at the moment: that is no obstacle
-        with ctx.operation("VDI", vdi, "mirror", check=lambda *_: None):
-            copies[vbd] = made.add(copy_new(ctx.pool.storage, vdi, sr, ctx.task))
-        ctx.task.set_progress(0.9 * (number + 1) / len(plan))
-    old = [ctx.store.get("VBD", vbd)["VDI"] for vbd in copies]
-    _give_disks(ctx, copies)
-    return old
-
-
-def _give_disks(ctx: Context, disks: Mapping[str, str]) -> None:
-    with ctx.store.transaction() as tx:
-        for vbd, vdi in disks.items():
-            tx.update("VBD", vbd, VDI=vdi)
+        if target != disk["SR"]:
+            check_mirror(ctx.store, vdi, disk["SR"], target)
+            plan[vdi] = target
+    return Move(vm, host, plan)

@@ -74,7 +74,8 @@ def resume_from_image(ctx: Context, vm: str, host: str, *, paused: bool) -> None
     file = steps.image_file(pool, vm)
     try:
         _read(ctx, image, file, host)
-        domain = pool.domains.build(vm, host, saved=file)
+        with file.open("rb") as state:
+            domain = pool.domains.build(vm, host, state=state)
         try:
             with ctx.store.transaction() as tx:
                 transitions.require_state(tx, vm, SUSPENDED)

@@ -72,17 +72,19 @@ def blockdev(uuid: str, source: DiskSource, *, read_only: bool) -> dict[str, Any
     return {**node, "driver": "nbd", "server": server, "export": source.export, "reconnect-delay": 60}
 
 
-def disk_device(disk: DiskConfig, boot_index: int | None) -> dict[str, Any]:
+def disk_device(disk: DiskConfig, boot_index: int | None, place: str | None = None) -> dict[str, Any]:
     """A virtio disk, for ``-device`` and ``device_add``."""
     device: dict[str, Any] = {"driver": "virtio-blk-pci", "id": disk_id(disk.uuid), "drive": node_name(disk.uuid)}
     # the serial of a disk is at most 20 characters; guests find it under /dev/disk/by-id
     device["serial"] = disk.uuid.replace("-", "")[:20]
     if boot_index is not None:
         device["bootindex"] = boot_index
+    if place is not None:
+        device["addr"] = place
     return device
 
 
-def nic_device(nic: NicConfig, boot_index: int | None) -> dict[str, Any]:
+def nic_device(nic: NicConfig, boot_index: int | None, place: str | None = None) -> dict[str, Any]:
     """A virtio NIC, for ``-device`` and ``device_add``."""
     device: dict[str, Any] = {
         "driver": "virtio-net-pci",
@@ -95,6 +97,8 @@ def nic_device(nic: NicConfig, boot_index: int | None) -> dict[str, Any]:
         device["host_mtu"] = nic.mtu
     if boot_index is not None:
         device["bootindex"] = boot_index
+    if place is not None:
+        device["addr"] = place
     return device
 
 
@@ -175,7 +179,10 @@ def _devices(config: DomainConfig) -> Iterator[str]:
         if disk.source is not None:
             yield from ("-blockdev", json.dumps(blockdev(disk.uuid, disk.source, read_only=disk.read_only)))
         if not disk.cdrom:
-            yield from ("-device", json.dumps(disk_device(disk, order.get(disk.uuid))))
+            yield from (
+                "-device",
+                json.dumps(disk_device(disk, order.get(disk.uuid), config.places.get(disk_id(disk.uuid)))),
+            )
     for place, disk in enumerate(drives):
         # secondary channel first, as hosts have their CD (hdc)
         bus, unit = (1, 0, 1, 0)[place], (0, 0, 1, 1)[place]
@@ -186,7 +193,8 @@ def _devices(config: DomainConfig) -> Iterator[str]:
             device["bootindex"] = order[disk.uuid]
         yield from ("-device", json.dumps(device))
     for nic in sorted(config.nics, key=lambda n: n.position):
-        yield from ("-netdev", json.dumps(netdev(nic)), "-device", json.dumps(nic_device(nic, order.get(nic.uuid))))
+        device = nic_device(nic, order.get(nic.uuid), config.places.get(nic_id(nic.uuid)))
+        yield from ("-netdev", json.dumps(netdev(nic)), "-device", json.dumps(device))
 
 
 def option(text: str) -> str:

@@ -20,10 +20,10 @@ import select
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from xapikit.host.domains.guest import Guest
 from xapikit.host.domains.model import (
     DiskConfig,
     DiskSource,
@@ -34,8 +34,9 @@ from xapikit.host.domains.model import (
     NicConfig,
     OnEnd,
     Protocols,
+    Write,
 )
-from xapikit.host.domains.qemu import command
+from xapikit.host.domains.qemu import command, migration
 from xapikit.host.domains.qemu.qmp import Qmp, QmpError, QmpGone
 from xapikit.host.domains.qemu.serial import SerialLine
 from xapikit.host.storage.processes import ProcessIdentity
@@ -48,7 +49,7 @@ SAVE_SECONDS = 600.0
 CONSOLE_SECONDS = 10.0
 
 
-class QemuDomain:
+class QemuDomain(Guest):
     """One guest. ``changed`` is called when what must be remembered of it changes (configuration, paused)."""
 
     def __init__(
@@ -63,15 +64,13 @@ class QemuDomain:
         changed: Callable[[QemuDomain], None],
         gone: Callable[[QemuDomain], None],
     ) -> None:
-        self.config = config
-        self.paused = paused
+        super().__init__(config, paused=paused)
         self.process = process
         self.files = files
         self._on_end = on_end
         self._last_words = last_words
         self._changed = changed
         self._gone = gone
-        self._lock = threading.RLock()
         self._ending = False
         self._reboot_asked = False
         self._changes = threading.Condition()
@@ -106,10 +105,8 @@ class QemuDomain:
         self._do("cont")
         self._set_paused(False)
 
-    def _set_paused(self, paused: bool) -> None:
-        with self._lock:
-            self.paused = paused
-            self._changed(self)
+    def _remembered(self) -> None:
+        self._changed(self)
 
     def request_shutdown(self) -> bool:
         with self._lock:
@@ -144,63 +141,51 @@ class QemuDomain:
     def is_alive(self) -> bool:
         return not self._ended.is_set() and self.process.alive()
 
-    def save(self, path: Path, *, keep: bool = False) -> None:
-        """Write the state of the guest into a file, through a socket of ours: QEMU gets no file names, no shells."""
-        self._do("migrate-set-capabilities", {"capabilities": [{"capability": "events", "state": True}]})
-        gate = self.files.qmp.with_suffix(".m")
-        gate.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            try:
-                listener.bind(str(gate))
-                listener.listen(1)
-                listener.settimeout(CONSOLE_SECONDS)
-                self._do("migrate", {"uri": f"unix:{gate}"})
-                connection, _ = listener.accept()
-                with connection, path.open("wb") as output:
-                    connection.settimeout(SAVE_SECONDS)
-                    while data := connection.recv(1 << 20):
-                        output.write(data)
-            except OSError as error:
-                raise DomainFailed(self.config.vm, f"its state cannot be saved: {error}") from error
-            finally:
-                gate.unlink(missing_ok=True)
-        self._await_migration("its state was not saved")
-        if keep:
-            self._set_paused(True)
-        else:
-            self.destroy()
+    # its state elsewhere -----------------------------------------------------------------------------------------
 
-    def restore(self, path: Path) -> None:
-        """Feed a new process, started to take it, the state that ``save`` wrote."""
-        self._do("migrate-set-capabilities", {"capabilities": [{"capability": "events", "state": True}]})
-        gate = self.files.qmp.with_suffix(".m")
-        self._do("migrate-incoming", {"uri": f"unix:{gate}"})
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, path.open("rb") as saved:
-                connection.settimeout(SAVE_SECONDS)
-                connection.connect(str(gate))
-                connection.sendfile(saved)
-        except OSError as error:
-            raise DomainFailed(self.config.vm, f"its suspend image was not taken: {error}") from error
-        finally:
-            gate.unlink(missing_ok=True)
-        self._await_migration("its suspend image was not taken")
+    def send(self, write: Write, *, stopped: Callable[[], None] | None = None) -> None:
+        migration.send(self, write, stopped)
 
-    def _await_migration(self, failure: str) -> None:
+    def restore(self, state: migration.Incoming) -> None:
+        """Feed a new process, started to take it, the state that ``save`` or ``send`` wrote."""
+        migration.receive(self, state)
+
+    def printed(self) -> bytes:
+        """What the guest printed lately."""
+        return self._serial.console.history()
+
+    def precede(self, printed: bytes) -> None:
+        """Add what the guest had printed before it came here; nothing was printed here yet."""
+        self._serial.precede(printed)
+
+    @property
+    def gate(self) -> Path:
+        """The socket through which state comes and goes."""
+        return self.files.qmp.with_suffix(".m")
+
+    def order(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """A QMP command. Raises DomainFailed."""
+        return self._do(name, arguments)
+
+    def expect_migration(self) -> None:
+        """Forget the outcome of an earlier one."""
         with self._changes:
-            self._changes.wait_for(lambda: self._migration in ("completed", "failed"), SAVE_SECONDS)
-            outcome, self._migration = self._migration, ""
-        if outcome != "completed":
-            raise DomainFailed(self.config.vm, f"{failure}: {outcome or 'no outcome in time'}")
+            self._migration = ""
+
+    def await_migration(self, *statuses: str) -> str:
+        """Wait until the migration has one of these statuses, or is over: the status. Raises DomainFailed."""
+        wanted = {*statuses, "completed", "failed", "cancelled"}
+        with self._changes:
+            self._changes.wait_for(lambda: self._migration in wanted or self._ended.is_set(), SAVE_SECONDS)
+            if self._ended.is_set() and self._migration not in wanted:
+                raise DomainFailed(self.config.vm, "it ended while its state was taken")
+            if self._migration not in wanted:
+                raise DomainFailed(self.config.vm, f"its state was not taken in {SAVE_SECONDS:.0f} s")
+            return self._migration
 
     # consoles ----------------------------------------------------------------------------------------------------
 
-    def consoles(self) -> tuple[Protocols, ...]:
-        return ("rfb", "vt100")
-
-    def open_console(self, protocol: Protocols) -> socket.socket:
-        if not self.is_alive():
-            raise DomainFailed(self.config.vm, "it has ended, there is no console")
+    def _console(self, protocol: Protocols) -> socket.socket:
         if protocol == "vt100":
             return self._serial.console.connect()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -215,7 +200,7 @@ class QemuDomain:
     @property
     def text(self) -> str:
         """What the guest printed lately."""
-        return self._serial.console.history().decode(errors="replace")
+        return self.printed().decode(errors="replace")
 
     def wait_for_text(self, text: str, timeout: float) -> bool:
         """Block until the guest has printed ``text``; False after ``timeout`` seconds."""
@@ -223,7 +208,7 @@ class QemuDomain:
 
     # devices -----------------------------------------------------------------------------------------------------
 
-    def plug_disk(self, disk: DiskConfig) -> None:
+    def _do_plug_disk(self, disk: DiskConfig) -> None:
         if disk.source is None or disk.cdrom:
             raise DomainFailed(self.config.vm, "only disks are plugged into a running guest")
         self._do("blockdev-add", command.blockdev(disk.uuid, disk.source, read_only=disk.read_only))
@@ -232,14 +217,12 @@ class QemuDomain:
         except DomainFailed:
             self._do("blockdev-del", {"node-name": command.node_name(disk.uuid)})
             raise
-        self._remember(disks=(*self.config.disks, disk))
 
-    def unplug_disk(self, uuid: str, *, force: bool = False) -> None:
+    def _do_unplug_disk(self, uuid: str, force: bool) -> None:
         self._unplug(command.disk_id(uuid), force)
         self._do("blockdev-del", {"node-name": command.node_name(uuid)})
-        self._remember(disks=tuple(d for d in self.config.disks if d.uuid != uuid))
 
-    def insert(self, uuid: str, source: DiskSource) -> None:
+    def _do_insert(self, uuid: str, source: DiskSource) -> None:
         self._do("blockdev-add", command.blockdev(uuid, source, read_only=True))
         try:
             self._do("blockdev-open-tray", {"id": command.disk_id(uuid), "force": True})
@@ -248,30 +231,26 @@ class QemuDomain:
             self._do("blockdev-del", {"node-name": command.node_name(uuid)})
             raise
         self._do("blockdev-close-tray", {"id": command.disk_id(uuid)})
-        self._remember(disks=tuple(replace(d, source=source) if d.uuid == uuid else d for d in self.config.disks))
 
-    def eject(self, uuid: str) -> None:
+    def _do_eject(self, uuid: str) -> None:
         self._do("blockdev-open-tray", {"id": command.disk_id(uuid), "force": True})
         self._do("blockdev-remove-medium", {"id": command.disk_id(uuid)})
         self._do("blockdev-del", {"node-name": command.node_name(uuid)})
         self._do("blockdev-close-tray", {"id": command.disk_id(uuid)})
-        self._remember(disks=tuple(replace(d, source=None) if d.uuid == uuid else d for d in self.config.disks))
 
-    def plug_nic(self, nic: NicConfig) -> None:
+    def _do_plug_nic(self, nic: NicConfig) -> None:
         self._do("netdev_add", command.netdev(nic))
         try:
             self._do("device_add", command.nic_device(nic, None))
         except DomainFailed:
             self._do("netdev_del", {"id": command.netdev_id(nic.uuid)})
             raise
-        self._remember(nics=(*self.config.nics, nic))
 
-    def unplug_nic(self, uuid: str, *, force: bool = False) -> None:
+    def _do_unplug_nic(self, uuid: str, force: bool) -> None:
         self._unplug(command.nic_id(uuid), force)
         self._do("netdev_del", {"id": command.netdev_id(uuid)})
-        self._remember(nics=tuple(n for n in self.config.nics if n.uuid != uuid))
 
-    def set_vcpus(self, count: int) -> None:
+    def _do_set_vcpus(self, count: int) -> None:
         slots = self._do("query-hotpluggable-cpus")
         free = [slot for slot in reversed(slots) if "qom-path" not in slot]
         missing = count - (len(slots) - len(free))
@@ -280,7 +259,6 @@ class QemuDomain:
         for number, slot in enumerate(free[:missing]):
             identity = f"cpu-{len(slots) - len(free) + number}"
             self._do("device_add", {"driver": slot["type"], "id": identity, **slot["props"]})
-        self._remember(vcpus=count)
 
     def set_memory(self, size: int) -> None:
         self._do("balloon", {"value": size})
@@ -292,11 +270,6 @@ class QemuDomain:
             self._removed.discard(device)
         if not done:
             raise DomainFailed(self.config.vm, "the guest keeps the device")
-
-    def _remember(self, **changes: Any) -> None:
-        with self._lock:
-            self.config = replace(self.config, **changes)
-            self._changed(self)
 
     # inside ------------------------------------------------------------------------------------------------------
 
@@ -353,7 +326,9 @@ class QemuDomain:
         self.qmp.close()
         self._serial.close()
         self._gone(self)
-        self._ended.set()
+        with self._changes:
+            self._ended.set()
+            self._changes.notify_all()
         if by_itself:
             LOG.error("QEMU of VM %s died: %s", self.config.vm, words or "it said nothing")
             self._on_end(self, Ended(End.CRASHED, f"QEMU died: {words or 'it said nothing'}"))

@@ -35,8 +35,9 @@ from xapikit.host.domains.model import (
     Ended,
     MissingProgram,
     OnEnd,
+    Readable,
 )
-from xapikit.host.domains.qemu import accel, command
+from xapikit.host.domains.qemu import accel, command, migration
 from xapikit.host.domains.qemu.domain import QemuDomain
 from xapikit.host.domains.qemu.qmp import QmpError, QmpGone
 from xapikit.host.domains.sockets import leave_socket_directory, socket_directory
@@ -85,24 +86,30 @@ class QemuKind:
 
     # start -------------------------------------------------------------------------------------------------------
 
-    def start(self, config: DomainConfig, *, paused: bool, on_end: OnEnd, saved: Path | None = None) -> Domain:
+    def start(self, config: DomainConfig, *, paused: bool, on_end: OnEnd, state: Readable | None = None) -> Domain:
         qemu = accel.program()
         if qemu is None:
             raise MissingProgram(config.vm, accel.PROGRAM, accel.PACKAGE)
+        incoming = migration.Incoming(config, state) if state is not None else None
+        if incoming is not None:
+            config = incoming.config
         name = secrets.token_hex(5)
         files = self._files(name, config)
         self._write(_Record(name, "", True, config))
         try:
-            child = self._spawn(qemu, name, config, files, incoming=saved is not None)
+            child = self._spawn(qemu, name, config, files, incoming=incoming is not None)
             try:
                 domain = self._domain(name, config, _identity(config, child), files, paused=True, on_end=on_end)
-                if saved is not None:
-                    domain.restore(saved)
+                if incoming is not None:
+                    domain.restore(incoming)
                 if not paused:
                     domain.unpause()
-            except (QmpGone, DomainFailed) as error:
+            except BaseException as error:
+                words = self._words(name)
                 self._kill(name, child)
-                raise DomainFailed(config.vm, f"QEMU did not start: {self._words(name) or error}") from error
+                if isinstance(error, QmpGone | DomainFailed):
+                    raise DomainFailed(config.vm, f"QEMU did not start: {words or error}") from error
+                raise
         except BaseException:
             self._remove_files(name)
             raise
@@ -180,7 +187,9 @@ class QemuKind:
             domain = self._adopt(record, on_end)
             if domain is None:
                 continue
-            if record.config.vm not in known or record.config.vm in found:
+            wanted = known.get(record.config.vm)
+            # of two, one was on its way to the other's place when the server ended: the rows tell which of them counts
+            if wanted is None or wanted.domid != record.config.domid or record.config.vm in found:
                 LOG.warning("ended, because no running VM has it: QEMU of VM %s", record.config.vm)
                 domain.destroy()
             elif domain.status in ("shutdown", "guest-panicked", "internal-error"):

@@ -57,6 +57,12 @@ class SerialLine:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
+    def precede(self, printed: bytes) -> None:
+        """Take over what the guest printed in another process; here it has printed nothing yet."""
+        self.console.precede(printed)
+        with self._log.open("ab") as log:  # QEMU appends, too
+            log.write(printed)
+
     def drain(self, seconds: float) -> None:
         """Wait until the end of the output of a guest that has ended is in the console."""
         self._thread.join(seconds)

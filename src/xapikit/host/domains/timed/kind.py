@@ -21,20 +21,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
+from xapikit.host.domains.guest import Guest
 from xapikit.host.domains.model import (
-    DiskConfig,
-    DiskSource,
     Domain,
     DomainConfig,
     DomainFailed,
     End,
     Ended,
-    NicConfig,
     OnEnd,
     Protocols,
+    Readable,
+    Write,
 )
 from xapikit.host.domains.textconsole import TextConsole
 from xapikit.host.domains.timed import rfb, testcard
@@ -97,17 +96,18 @@ class Clock:
                 LOG.exception("what a timed guest does failed")
 
 
-class TimedDomain:
+class TimedDomain(Guest):
     """A guest that does nothing, at its own pace. It obeys shutdown requests unless its platform says otherwise."""
 
-    def __init__(self, kind: TimedKind, config: DomainConfig, paused: bool, on_end: OnEnd) -> None:
+    def __init__(
+        self, kind: TimedKind, config: DomainConfig, paused: bool, on_end: OnEnd, printed: bytes | None = None
+    ) -> None:
+        """``printed`` is what the guest has printed so far, for one that goes on."""
+        super().__init__(config, paused=paused)
         self._kind = kind
-        self.config = config
-        self.paused = paused
         self._on_end = on_end
-        self._lock = threading.RLock()
         self._alive = True
-        self._text: TextConsole | None = None
+        self._text = TextConsole(self._input, history=printed) if printed is not None else None
         self._typed = bytearray()
         if not paused:
             self._boot()
@@ -147,12 +147,15 @@ class TimedDomain:
     def is_alive(self) -> bool:
         return self._alive
 
-    def save(self, path: Path, *, keep: bool = False) -> None:
+    def send(self, write: Write, *, stopped: Callable[[], None] | None = None) -> None:
         self._kind.wait(self._kind.delays.save)
-        path.write_text(json.dumps({"timed": self.config.vm, "text": self._console().history().decode("latin-1")}))
+        if not self._alive:
+            raise DomainFailed(self.config.vm, "it ended before its state was taken")
+        text = self._console_text().history().decode("latin-1")
+        if stopped is not None:
+            stopped()
+        write(json.dumps({"timed": self.config.vm, "text": text}).encode())
         self.paused = True
-        if not keep:
-            self.destroy()
 
     def _ask(self, end: End) -> bool:
         if self.config.platform.get("timed_ignores_requests") == "true":
@@ -162,21 +165,14 @@ class TimedDomain:
 
     # consoles ----------------------------------------------------------------------------------------------------
 
-    def consoles(self) -> tuple[Protocols, ...]:
-        return ("rfb", "vt100")
-
-    def open_console(self, protocol: Protocols) -> socket.socket:
-        if not self._alive:
-            raise DomainFailed(self.config.vm, "it has ended, there is no console")
-        if protocol == "rfb":
-            return rfb.serve(self._picture)
-        return self._console().connect()
+    def _console(self, protocol: Protocols) -> socket.socket:
+        return rfb.serve(self._picture) if protocol == "rfb" else self._console_text().connect()
 
     def _picture(self) -> tuple[str, testcard.Picture]:
         lines = (self.config.name, f"domain {self.config.domid}", self.config.vm[:32])
         return f"{self.config.name} (domain {self.config.domid})", testcard.draw(lines)
 
-    def _console(self) -> TextConsole:
+    def _console_text(self) -> TextConsole:
         with self._lock:
             if self._text is None:  # most guests of a test are never looked at
                 self._text = TextConsole(self._input)
@@ -203,7 +199,7 @@ class TimedDomain:
         console.write("\r\n".join(lines).encode())
 
     def _input(self, data: bytes) -> None:
-        console = self._console()
+        console = self._console_text()
         for byte in data:
             if byte in (10, 13):
                 self._typed.clear()
@@ -214,42 +210,18 @@ class TimedDomain:
 
     # devices: the configuration is all there is -----------------------------------------------------------------------
 
-    def plug_disk(self, disk: DiskConfig) -> None:
-        with self._lock:
-            self.config = replace(self.config, disks=(*self.config.disks, disk))
+    def _do_unplug_disk(self, uuid: str, force: bool) -> None:
+        self._let_go(force)
 
-    def unplug_disk(self, uuid: str, *, force: bool = False) -> None:
-        with self._lock:
-            if self.config.platform.get("timed_keeps_devices") == "true" and not force:
-                raise DomainFailed(self.config.vm, "the guest keeps the device")
-            self.config = replace(self.config, disks=tuple(d for d in self.config.disks if d.uuid != uuid))
+    def _do_unplug_nic(self, uuid: str, force: bool) -> None:
+        self._let_go(force)
 
-    def insert(self, uuid: str, source: DiskSource) -> None:
-        self._medium(uuid, source)
-
-    def eject(self, uuid: str) -> None:
-        self._medium(uuid, None)
-
-    def _medium(self, uuid: str, source: DiskSource | None) -> None:
-        with self._lock:
-            disks = tuple(replace(d, source=source) if d.uuid == uuid else d for d in self.config.disks)
-            self.config = replace(self.config, disks=disks)
-
-    def plug_nic(self, nic: NicConfig) -> None:
-        with self._lock:
-            self.config = replace(self.config, nics=(*self.config.nics, nic))
-
-    def unplug_nic(self, uuid: str, *, force: bool = False) -> None:
-        with self._lock:
-            if self.config.platform.get("timed_keeps_devices") == "true" and not force:
-                raise DomainFailed(self.config.vm, "the guest keeps the device")
-            self.config = replace(self.config, nics=tuple(n for n in self.config.nics if n.uuid != uuid))
-
-    def set_vcpus(self, count: int) -> None:
-        self.config = replace(self.config, vcpus=count)
+    def _let_go(self, force: bool) -> None:
+        if self.config.platform.get("timed_keeps_devices") == "true" and not force:
+            raise DomainFailed(self.config.vm, "the guest keeps the device")
 
     def set_memory(self, size: int) -> None:
-        self.config = replace(self.config, memory_bytes=size)
+        self._remember(memory_bytes=size)
 
 
 class TimedKind:
@@ -270,16 +242,10 @@ class TimedKind:
     def check(self) -> None:
         """Nothing is needed."""
 
-    def start(self, config: DomainConfig, *, paused: bool, on_end: OnEnd, saved: Path | None = None) -> Domain:
+    def start(self, config: DomainConfig, *, paused: bool, on_end: OnEnd, state: Readable | None = None) -> Domain:
         self.wait(self.delays.build)
-        if saved is not None:
-            try:
-                content = json.loads(saved.read_text())
-            except (OSError, ValueError) as error:
-                raise DomainFailed(config.vm, f"its suspend image cannot be read: {error}") from error
-            if not isinstance(content, dict) or "timed" not in content:
-                raise DomainFailed(config.vm, "its suspend image was not written by a timed guest")
-        return TimedDomain(self, config, paused, on_end)
+        printed = None if state is None else _printed(config, b"".join(iter(lambda: state.read(1 << 20), b"")))
+        return TimedDomain(self, config, paused, on_end, printed)
 
     def adopt(self, known: Mapping[str, DomainConfig], on_end: OnEnd) -> dict[str, Domain]:
         return {vm: TimedDomain(self, config, False, on_end) for vm, config in known.items()}
@@ -287,3 +253,14 @@ class TimedKind:
     def stop(self, *, stop_guests: bool) -> None:
         self._stopping.set()
         self.clock.stop()
+
+
+def _printed(config: DomainConfig, state: bytes) -> bytes:
+    """What a guest had printed when its state was taken."""
+    try:
+        content = json.loads(state)
+        _, text = content["timed"], content["text"].encode("latin-1")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DomainFailed(config.vm, "its state was not written by a timed guest") from error
+    printed: bytes = text
+    return printed
