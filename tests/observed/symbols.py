@@ -48,8 +48,9 @@ class Symbols(dict[str, Any]):
         super().__init__()
         self._xapi = xapi
         self["password"] = xapi.password
-        self["host1_address"] = xapi.hosts[0].address
-        self["host2_address"] = xapi.hosts[1].address
+        for number, (host, url) in enumerate(zip(xapi.hosts, xapi.urls, strict=True), 1):
+            self[f"host{number}_address"] = host.address
+            self[f"host{number}_url"] = url.rstrip("/")
         self["trackid"] = "?"
         self._inventory()
 
@@ -78,10 +79,6 @@ class Symbols(dict[str, Any]):
 
     def known(self, name: str) -> Any:
         """A symbol's value; one that no answer has shown becomes something plausible."""
-        if name in ("console", "console_uuid") and name not in self:
-            consoles = self._xapi.pool.store.find("console", VM=self.get("vm", ""), protocol="rfb")
-            for ref, row in consoles.items():
-                self |= {"console": ref, "console_uuid": row["uuid"]}
         owner = self.get(name.removesuffix("_uuid"), "") if name.endswith("_uuid") else ""
         if owner and name not in self:
             row = self.row(str(owner))

@@ -22,6 +22,7 @@ from xapikit.model import MODEL
 
 # what the recorded records had beside the members that are named
 UNNAMED: dict[str, dict[str, Any]] = {"VDI": {"name_label": "golden-v"}, "VBD": {"bootable": True}}
+UNNOTED: dict[str, dict[str, Any]] = {"VDI": {"name_label": "probe-vdi"}}
 
 
 def minimal_vm_with_members(match: re.Match[str], method: str, minimal: dict[str, Any]) -> dict[str, Any]:
@@ -37,15 +38,19 @@ def record_with_json(match: re.Match[str], method: str, minimal: dict[str, Any])
     """``{SR: $sr1, type: user, ...} with {...}``: the dots stand for the mandatory fields, empty."""
     named = dict(member.split(": ", 1) for member in match[1].split(", "))
     named = {name: "" if value == '""' else value for name, value in named.items()}
-    return completed(method, {**UNNAMED.get(method.partition(".")[0], {}), **named, **json.loads(match[2])})
+    return _completed(method, {**UNNAMED.get(method.partition(".")[0], {}), **named, **json.loads(match[2])})
 
 
 def disk_of_a_type(match: re.Match[str], method: str, minimal: dict[str, Any]) -> dict[str, Any]:
     """``type=cbt_metadata``: the kind is what the call was about."""
-    return completed(method, {"SR": "$sr1", "virtual_size": "8388608", "type": match[1]})
+    return _completed(method, {"SR": "$sr1", "virtual_size": "8388608", "type": match[1]})
 
 
-def completed(method: str, record: dict[str, Any]) -> dict[str, Any]:
+def noted_record(method: str, record: dict[str, Any]) -> dict[str, Any]:
+    return _completed(method, {**UNNOTED.get(method.partition(".")[0], {}), **record})
+
+
+def _completed(method: str, record: dict[str, Any]) -> dict[str, Any]:
     """The record with the other mandatory fields of its class, which are empty."""
     fields = MODEL.classes[method.partition(".")[0]].fields.values()
     zeros = {f.name: f.type.zero() for f in fields if f.mandatory}
@@ -72,4 +77,4 @@ FORMS = {
     r"\{(.*), \.\.\.\} with (\{.*\})": record_with_json,
     r"type=(\w+)": disk_of_a_type,
 }
-NOTES = {"other members empty / false": completed}
+NOTES = {"other members empty / false": noted_record}

@@ -44,7 +44,12 @@ def name_the_iso_driver(replayer: Replayer) -> None:
     (replayer.symbols["SM_1"],) = replayer.xapi.pool.store.find("SM", type="iso")
 
 
+def name_the_imported_disk(replayer: Replayer) -> None:
+    replayer.symbols["imported"] = replayer.symbols["ref_14"]
+
+
 BEFORE = {
+    ("http", "import_formats", 25): name_the_imported_disk,
     ("sr_pbd", "shared_sr", 6): unplug_all_of_sr3,
     ("sr_pbd", "indestructible_and_busy", 5): put_a_disk_into_sr5,
     ("vdi", "iso_vdi", 0): put_an_image_into_the_library,

@@ -127,6 +127,8 @@ def set_is_a_template(ctx: Context, vm: str, value: bool) -> None:
         if tx.peek("VM_metrics", row["metrics"]) is not None:
             tx.update("VM_metrics", row["metrics"], install_time=DateTime.now())
         tx.update("VM", vm, is_a_template=False)
+        # recorded: the operations of a template stay listed until something else happens to the VM
+        tx.derived = True
 
 
 def tx_metrics(tx: Transaction, row: Row) -> str:

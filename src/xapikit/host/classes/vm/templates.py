@@ -48,7 +48,12 @@ def templates(tx: Transaction, fresh: Fresh) -> None:
 
 def _template(tx: Transaction, entry: dict[str, Any]) -> None:
     memory = entry["memory_mib"] * MIB
-    other = {"default_template": "true", "mac_seed": tx.store.new_uuid(), "install-methods": entry["install_methods"]}
+    other = {
+        "default_template": "true",
+        "import_task": tx.store.new_ref(),  # hosts import their templates when they start for the first time
+        "mac_seed": tx.store.new_uuid(),
+        "install-methods": entry["install_methods"],
+    }
     if entry.get("disk_gib"):
         size = entry["disk_gib"] << 30
         disk = f'<disk device="0" size="{size}" sr="" bootable="true" type="system"/>'
