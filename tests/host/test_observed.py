@@ -40,6 +40,7 @@ GROUPS = (
     "vif",
     "vm_errors",
     "vm_lifecycle",
+    "migration",
 )
 
 
