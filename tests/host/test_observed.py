@@ -30,6 +30,7 @@ GROUPS = (
     "login",
     "misc",
     "network",
+    "plugins",
     "pool",
     "rrd",
     "snapshot",

@@ -11,109 +11,59 @@
 # under the License.
 """Plug-ins are real programs: what they get, and what each way of ending means to the caller."""
 
-from pathlib import Path
-
 import pytest
 
+from plugin_scripts import SCRIPTS, SUCCESS, install, printing, showing
 from xapi_caller import Caller
 from xapikit.host import EmbeddedHost
-
-REPLY = (
-    "<?xml version='1.0'?><methodResponse><params><param><value><struct><member><name>Status</name>"
-    "<value>%s</value></member>%s</struct></value></param></params></methodResponse>"
-)
-SUCCESS = REPLY % ("Success", "<member><name>Value</name><value>%s</value></member>")
-FAILURE = REPLY % (
-    "Failure",
-    "<member><name>ErrorDescription</name><value><array><data>%s</data></array></value></member>",
-)
-
-
-def install(xapi: EmbeddedHost, name: str, script: str, mode: int = 0o755) -> Path:
-    path = xapi.pool.programs.root(xapi.hosts[0].uuid) / "etc/xapi.d/plugins" / name
-    path.write_text(script, encoding="utf-8")
-    path.chmod(mode)
-    return path
-
-
-def printing(text: str, after: str = "") -> str:
-    return f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n{after}\n"
 
 
 def xml_error(text: str) -> list[str]:
     return ["INTERNAL_ERROR", f'XMLRPC.RunTimeTypeError("{text}", _)']
 
 
-HEAD, TAIL = SUCCESS.split("%s")
-BIG = f"#!/bin/sh\nprintf '%s' \"{HEAD}\"\nhead -c 2000000 /dev/zero | tr '\\0' x\nprintf '%s' \"{TAIL}\"\n"
-OUTPUTS = {
-    "ok": (printing(SUCCESS % "hello"), "hello"),
-    "tagged": (printing(SUCCESS % "<string>hello</string>"), "hello"),
-    "empty": (printing(SUCCESS % ""), ""),
-    "utf8": (printing(SUCCESS % "žluť 中 &lt;&amp;&gt;"), "žluť 中 <&>"),
-    "noise after": (printing(SUCCESS % "x" + "\nnoise"), "x"),
-    "stderr": (printing(SUCCESS % "x", "echo err >&2"), "x"),
-    "big": (BIG, "x" * 2_000_000),
-}  # fmt: skip
+def unparsed(output: str, reason: str) -> list[str]:
+    return ["XENAPI_PLUGIN_FAILURE", "failed to parse plugin output", output, reason]
 
+
+OUTPUTS = {
+    "ok": "hello",
+    "ok_string": "hello",
+    "empty_value": "",
+    "utf8": "žluť 中 <&>",
+    "noise_after": "x",
+    "stderr": "x",
+    "big": "x" * 2_000_000,
+}
 ERRORS = {
-    "int": (printing(SUCCESS % "<int>5</int>"), xml_error("unbox: Element=int should contain 'string'")),
-    "struct": (printing(SUCCESS % "<struct></struct>"), xml_error("unbox: Element=struct should contain 'string'")),
-    "nil": (printing(SUCCESS % "<nil/>"), xml_error("unbox: Element=nil should contain 'string'")),
-    "failure": (
-        printing(FAILURE % "<value>MY_CODE</value><value>p1</value><value>p2</value>"),
-        ["MY_CODE", "p1", "p2"],
-    ),
-    "failure empty": (printing(FAILURE % ""), xml_error("Empty array of error strings")),
-    "failure int": (
-        printing(FAILURE % "<value><int>1</int></value>"),
-        xml_error("unbox: Element=int should contain 'string'"),
-    ),
-    "exit": (
-        "#!/bin/sh\necho out; echo err >&2; exit 3\n",
-        ["XENAPI_PLUGIN_FAILURE", "non-zero exit", "out\n", "err\n"],
-    ),
-    "kill": ("#!/bin/sh\nkill -KILL $$\n", ["XENAPI_PLUGIN_FAILURE", "signal: SIGKILL", "", ""]),
-    "term": ("#!/bin/sh\nkill -TERM $$\n", ["XENAPI_PLUGIN_FAILURE", "signal: SIGTERM", "", ""]),
-    "silent": (
-        "#!/bin/sh\n",
-        ["XENAPI_PLUGIN_FAILURE", "failed to parse plugin output", "", "unexpected end of input line 1"],
-    ),
-    "text": (
-        printing("plain text"),
-        ["XENAPI_PLUGIN_FAILURE", "failed to parse plugin output", "plain text\n", "expected root element line 1"],
-    ),
-    "control character": (
-        printing(SUCCESS % "a&#7;b"),
-        ["XENAPI_PLUGIN_FAILURE", "failed to parse plugin output", SUCCESS % "a&#7;b" + "\n",
-         "illegal character reference (#7) line 1"],
-    ),
-    "bad utf8": ("#!/bin/sh\nprintf '<methodResponse>\\377'\n", ["INTERNAL_ERROR", "Db_exn.Invalid_value"]),
-    "other": (printing("<foo/>"), xml_error("unbox: Element=foo should contain 'methodResponse'")),
-    "bare": (
-        printing("<methodResponse><params><param><value>bare</value></param></params></methodResponse>"),
-        xml_error("unbox: PCData=bare should contain 'struct'"),
-    ),
-    "no status": (
-        printing("<methodResponse><params><param><value><struct></struct></value></param></params></methodResponse>"),
-        xml_error("Status"),
-    ),
-    "fault": (
-        printing("<methodResponse><fault><value><struct><member><name>faultCode</name><value><int>4</int></value></member>"
-                 "<member><name>faultString</name><value>bad</value></member></struct></value></fault></methodResponse>"),
-        ["XENAPI_PLUGIN_FAILURE", "fault", "4", "bad"],
-    ),
-    "interpreter": ("#!/no/such/program\n", ["XENAPI_PLUGIN_FAILURE", "non-zero exit", "", ""]),
-}  # fmt: skip
+    "int": xml_error("unbox: Element=int should contain 'string'"),
+    "struct": xml_error("unbox: Element=struct should contain 'string'"),
+    "nil": xml_error("unbox: Element=nil should contain 'string'"),
+    "failure": ["MY_CODE", "p1", "p2"],
+    "failure_empty": xml_error("Empty array of error strings"),
+    "failure_int": xml_error("unbox: Element=int should contain 'string'"),
+    "exit3": ["XENAPI_PLUGIN_FAILURE", "non-zero exit", "out\n", "err\n"],
+    "kill": ["XENAPI_PLUGIN_FAILURE", "signal: SIGKILL", "", ""],
+    "term": ["XENAPI_PLUGIN_FAILURE", "signal: SIGTERM", "", ""],
+    "silent": unparsed("", "unexpected end of input line 1"),
+    "text": unparsed("plain text\n", "expected root element line 1"),
+    "ctl": unparsed(SUCCESS % "a&#7;b" + "\n", "illegal character reference (#7) line 1"),
+    "badutf8": ["INTERNAL_ERROR", "Db_exn.Invalid_value"],
+    "other": xml_error("unbox: Element=foo should contain 'methodResponse'"),
+    "bare": xml_error("unbox: PCData=bare should contain 'struct'"),
+    "nostatus": xml_error("Status"),
+    "fault": ["XENAPI_PLUGIN_FAILURE", "fault", "4", "bad"],
+    "badinterp": ["XENAPI_PLUGIN_FAILURE", "non-zero exit", "", ""],
+}
 
 
 def test_what_a_plugin_prints_decides_what_the_caller_gets(xapi_host: EmbeddedHost, call: Caller) -> None:
     host = call("host.get_all")[0]
-    for name, (script, value) in OUTPUTS.items():
-        install(xapi_host, name, script)
+    for name, value in OUTPUTS.items():
+        install(xapi_host, name, SCRIPTS[name])
         assert call("host.call_plugin", host, name, "fn", {"k": "v"}) == value, name
-    for name, (script, error) in ERRORS.items():
-        install(xapi_host, name, script)
+    for name, error in ERRORS.items():
+        install(xapi_host, name, SCRIPTS[name])
         assert call.error("host.call_plugin", host, name, "fn", {"k": "v"}) == error, name
 
 
@@ -121,9 +71,8 @@ def test_a_plugin_gets_one_argument_an_empty_environment_and_the_callers_session
     xapi_host: EmbeddedHost, call: Caller
 ) -> None:
     host = call("host.get_all")[0]
-    show = "#!/usr/bin/env python3\nimport os, sys\nfrom xml.sax.saxutils import escape\n"
-    install(xapi_host, "argv", show + f"print({SUCCESS!r} % escape(str(len(sys.argv)) + ' ' + sys.argv[1]))\n")
-    install(xapi_host, "env", show + f"print({SUCCESS!r} % escape(' '.join(sorted(os.environ)) + ' ' + os.getcwd()))\n")
+    install(xapi_host, "argv", SCRIPTS["argv"])
+    install(xapi_host, "env", showing("' '.join(sorted(os.environ)) + ' ' + os.getcwd()"))
     expected = (
         f"2 <methodCall><methodName>fn</methodName><params><param><value>{call.session}</value></param><param><value>"
         "<struct><member><name>k</name><value>&lt;&amp;&gt;</value></member></struct></value></param></params></methodCall>"

@@ -222,6 +222,8 @@ class Replayer:
             if wanted[0] == got[0] == "INTERNAL_ERROR" and wanted[1:2] != ["missing field"]:
                 return None
             return self._compared((wanted, got))
+        if "length" in expected:
+            return self._compared((expected["length"], len(found["value"])))
         if "value" not in expected:
             return None
         wanted, value = expected["value"], found["value"]

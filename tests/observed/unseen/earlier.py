@@ -19,12 +19,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from observed.replayer import Replayer
 
-ECHO = """#!/usr/bin/env python3
-import sys, xmlrpc.client
-params, method = xmlrpc.client.loads(sys.argv[1])
-print(xmlrpc.client.dumps(({"Status": "Success", "Value": f"args were: {params[1]}"},), methodresponse=True))
-"""
-
 
 def an_appliance(replayer: Replayer) -> None:
     replayer.symbols["ref_1"] = replayer.ok("VM_appliance.create", {"name_label": "earlier"})
@@ -42,13 +36,6 @@ def a_running_vm(replayer: Replayer) -> None:
     replayer.ok("VM.start_on", vm, replayer.symbols["host1"], False, False)
 
 
-def a_plugin_that_echoes(replayer: Replayer) -> None:
-    pool = replayer.xapi.pool
-    plugins = pool.programs.root(replayer.xapi.hosts[0].uuid) / "etc/xapi.d/plugins"
-    (plugins / "echo").write_text(ECHO)
-    (plugins / "echo").chmod(0o755)
-
-
 def a_task(replayer: Replayer) -> None:
     replayer.symbols["ref_1"] = replayer.ok("task.create", "earlier", "")
 
@@ -57,6 +44,5 @@ BEFORE = {
     ("events",): an_appliance,
     ("pool",): a_blob_and_a_vm,
     ("rrd",): a_running_vm,
-    ("tasks",): a_plugin_that_echoes,
     ("database",): a_task,
 }
