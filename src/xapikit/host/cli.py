@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "coverage":
         return _coverage(options)
+    if options.command == "scenarios":
+        return _scenarios(options)
     return _serve(options)
 
 
@@ -139,6 +141,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="how long a wrong password waits for its answer (default: 2)",
     )
+    behaviour.add_argument(
+        "--scenario",
+        action="append",
+        default=[],
+        metavar="FILE|NAME",
+        help="play a scenario of faults from the start; may be repeated (see: xapi-host scenarios)",
+    )
+    behaviour.add_argument("--seed", type=int, metavar="N", help="of all scenarios, instead of their own")
     output = serve.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="when ready, print one line of JSON instead of text")
     output.add_argument(
@@ -151,6 +161,9 @@ def _parser() -> argparse.ArgumentParser:
     coverage.add_argument(
         "--format", choices=("totals", "text", "markdown", "rst", "json"), default="text", help="default: text"
     )
+    scenarios = commands.add_parser("scenarios", help="list the scenarios of faults that are shipped, or check files")
+    scenarios.add_argument("--show", metavar="NAME", help="print the file of one, to begin your own with")
+    scenarios.add_argument("files", nargs="*", metavar="FILE", help="files to check")
     return parser
 
 
@@ -179,6 +192,8 @@ def _serve(options: argparse.Namespace) -> int:
             refusal_seconds=options.login_delay,
             network_backend=options.network_backend,
             options=dict(options.option),
+            scenario=options.scenario,
+            seed=options.seed,
         )
         stop = _on_signals()
         xapi.start()
@@ -248,6 +263,22 @@ def _coverage(options: argparse.Namespace) -> int:
     from xapikit.host.coverage import render
 
     print(render(options.format))
+    return 0
+
+
+def _scenarios(options: argparse.Namespace) -> int:
+    from xapikit.host.faults import load_scenario, shipped_names
+    from xapikit.host.faults.scenario import shipped_text
+
+    try:
+        if options.show:
+            print(shipped_text(options.show), end="")
+            return 0
+        for given in [Path(file) for file in options.files] or shipped_names():
+            scenario = load_scenario(given)
+            print(f"{scenario.name:20} {scenario.description}")
+    except ValueError as error:
+        return _fail(str(error), EXIT_USAGE)
     return 0
 
 

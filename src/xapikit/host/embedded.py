@@ -22,14 +22,15 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from xapikit.host.derivations import register_all
-from xapikit.host.faults import Faults
+from xapikit.host.faults import Faults, Playing, Scenario, load_scenario
+from xapikit.host.faults.effects import Effects
 from xapikit.host.inventory import Fresh, FreshHost, install
 from xapikit.host.pool import HostAddress, Pool
 from xapikit.host.server.addresses import advertised, bind_hosts, host_addresses
@@ -73,7 +74,8 @@ class EmbeddedHost:
 
     ``state`` None: a temporary directory that vanishes at the end. ``http`` and ``https`` are ``True`` (loopback, a
     port of the system's choice), ``False`` (not served), ``"ADDRESS:PORT"`` or a :class:`Listen`. ``password`` None:
-    a random one. Raises what :class:`StateInUse`, :class:`JournalDamaged`, :class:`PoolMismatch` and OSError say.
+    a random one. ``scenario``: faults from the start, files or names of what is shipped; ``seed`` instead of
+    theirs. Raises what :class:`StateInUse`, :class:`JournalDamaged`, :class:`PoolMismatch` and OSError say.
     """
 
     def __init__(
@@ -94,6 +96,8 @@ class EmbeddedHost:
         network_backend: Literal["openvswitch", "bridge"] = "openvswitch",
         options: Mapping[str, str] | None = None,
         faults: Faults | None = None,
+        scenario: Scenario | Path | str | Sequence[Scenario | Path | str] = (),
+        seed: int | None = None,
     ) -> None:
         self._temporary = tempfile.mkdtemp(prefix="xapi-host-") if state is None else None
         self.settings = HostSettings(
@@ -117,13 +121,18 @@ class EmbeddedHost:
         if self._http and self._https and self._http.address != self._https.address:
             raise ValueError("a host has one address: http and https must name the same")
         self.faults = faults or Faults()
-        self.faults.on_restart = self._restart_soon
+        self._effects = Effects(self)
+        self.faults.host = self._effects
+        given = [scenario] if isinstance(scenario, Scenario | Path | str) else scenario
+        self._scenarios = [load_scenario(one) for one in given]
+        self._seed = seed
         self.certificate: ServerCertificate | None = None
         self._lock = threading.RLock()
         self._pool: Pool | None = None
         self._listener: Listener | None = None
         self._journal: FileJournal | None = None
         self._stopped = threading.Event()
+        self._serving = threading.Event()
 
     # life --------------------------------------------------------------------------------------------------------
 
@@ -133,6 +142,8 @@ class EmbeddedHost:
             self.faults.start_waiting()
             try:
                 self._start()
+                for scenario in self._scenarios:
+                    self.faults.load(scenario, seed=self._seed)
             except BaseException:
                 self.stop()
                 raise
@@ -140,6 +151,8 @@ class EmbeddedHost:
 
     def stop(self, *, stop_guests: bool = False) -> None:
         """Stop serving. Guests go on running unless ``stop_guests`` (or the state is temporary)."""
+        for scenario in self.faults.playing:
+            self.faults.end(scenario.name)
         with self._lock:
             self.faults.stop_waiting()
             self._stop(stop_guests or self._temporary is not None)
@@ -163,6 +176,15 @@ class EmbeddedHost:
         self.stop()
 
     # what there is -----------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Whether it is served at the moment."""
+        return self._listener is not None
+
+    def wait_running(self, timeout: float) -> bool:
+        """Block until it is served, after a restart that somebody else asked for; False after ``timeout`` seconds."""
+        return self._serving.wait(timeout)
 
     @property
     def pool(self) -> Pool:
@@ -197,6 +219,17 @@ class EmbeddedHost:
         """``SHA256:...`` of the certificate; None when https is not served."""
         return self.certificate.fingerprint if self.certificate else None
 
+    @property
+    def listener(self) -> Listener:
+        """What accepts the connections; another object after a restart."""
+        if self._listener is None:
+            raise RuntimeError("the embedded host is not running")
+        return self._listener
+
+    def play(self, scenario: Scenario | Path | str | Mapping[str, Any], *, seed: int | None = None) -> Playing:
+        """Play a scenario of faults from now on: ``faults.load``."""
+        return self.faults.load(scenario, seed=seed)
+
     def call_counts(self) -> dict[str, int]:
         """Calls and transfers per method since the start or the last ``faults.reset_counts()``."""
         return self.faults.call_counts()
@@ -223,7 +256,7 @@ class EmbeddedHost:
             self.certificate = server_certificate(state / "server.pem", addresses)
         pool = self._pool = Pool(store, self.settings, self._accounts)
         pool.certificate = self.certificate
-        pool.on_restart = self._restart_soon
+        pool.on_restart = self.restart_soon
         register_all(store)
         if fresh:
             with store.transaction() as tx:
@@ -239,15 +272,18 @@ class EmbeddedHost:
         pool.start_parts()
         store.rederive()
         listener = self._listener = Listener()
-        serve = serve_pool(pool, self.faults, listener, self._restart_soon)
+        serve = serve_pool(pool, self.faults, listener, self.restart_soon)
+        self._effects.restarted()
         for ref, sockets in zip(pool.hosts, bound, strict=True):
             for one in sockets:
                 if one is not None:
-                    listener.serve(one, _bind_host(serve, ref))
+                    listener.serve(one, _bind_host(serve, ref), ref)
+        self._serving.set()
         threading.Thread(target=self._housekeeping, args=(pool,), name="xapi-housekeeping", daemon=True).start()
 
     def _stop(self, stop_guests: bool) -> None:
         self._stopped.set()
+        self._serving.clear()
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -298,7 +334,7 @@ class EmbeddedHost:
                 software = tx.get("host", ref)["software_version"] | backend
                 tx.update("host", ref, address=where.address, software_version=software)
 
-    def _restart_soon(self) -> None:
+    def restart_soon(self) -> None:
         """Restart from a thread of its own: whoever asks may be a thread of the server that goes away."""
         threading.Thread(target=self._restart_safely, name="xapi-restart", daemon=True).start()
 

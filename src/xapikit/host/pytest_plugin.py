@@ -13,6 +13,8 @@
 
 ``xapi_host`` is a pool of one host with timed guests, new for each test; ``xapi_pool`` one of two hosts.
 ``xapi_factory`` starts pools as you describe them and stops them at the end of the test.
+``@pytest.mark.xapi_scenario("flaky-network", seed=7)`` plays scenarios of faults on them; what fired, and with which
+seed, is printed at the end of the test, so that pytest shows it when the test fails.
 """
 
 from __future__ import annotations
@@ -28,15 +30,31 @@ from xapikit.host.embedded import EmbeddedHost
 XapiFactory: TypeAlias = Callable[..., EmbeddedHost]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line(
+        "markers", "xapi_scenario(*files_or_names, seed=None): play scenarios of faults on the embedded hosts"
+    )
+
+
 @pytest.fixture
-def xapi_factory() -> Iterator[XapiFactory]:
+def xapi_factory(request: pytest.FixtureRequest) -> Iterator[XapiFactory]:
     """``xapi_factory(hosts=2, https=True)``: the arguments are those of :class:`EmbeddedHost`."""
+    marker = request.node.get_closest_marker("xapi_scenario")
+    marked = {"scenario": marker.args, **marker.kwargs} if marker is not None else {}
     with ExitStack() as running:
 
         def make(**settings: Any) -> EmbeddedHost:
-            return running.enter_context(EmbeddedHost(**settings))
+            xapi = running.enter_context(EmbeddedHost(**{**marked, **settings}))
+            running.callback(_tell, xapi)
+            return xapi
 
         yield make
+
+
+def _tell(xapi: EmbeddedHost) -> None:
+    for playing in xapi.faults.playing:
+        print(playing)
 
 
 @pytest.fixture

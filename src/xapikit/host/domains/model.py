@@ -172,6 +172,10 @@ class Domain(Protocol):
         """End the domain at once; ``on_end`` is not called. Does nothing when it has ended."""
         ...
 
+    def end_by_itself(self, end: End, detail: str = "") -> None:
+        """Have the guest crash, power off or reboot of its own accord (for tests and scenarios of faults)."""
+        ...
+
     def is_alive(self) -> bool: ...
 
     def consoles(self) -> Iterable[Protocols]:

@@ -11,11 +11,27 @@
 # under the License.
 """Faults and latency on request, and the counts of calls: what a test asks of the server, not what a host does.
 
-Rules are set in Python (``EmbeddedHost.faults``) or over HTTP under ``/_embedded/``. They live with the server
-process and survive a restart of the toolstack inside it.
+Rules and scenarios are set in Python (``EmbeddedHost.faults``), on the command line or over HTTP under
+``/_embedded/``. They live with the server process and survive a restart of the toolstack inside it.
 """
 
 from xapikit.host.faults.faults import Faults
+from xapikit.host.faults.matching import Match
+from xapikit.host.faults.playing import Playing
+from xapikit.host.faults.reading import ScenarioError
 from xapikit.host.faults.rules import Kind, Rule, Verdict
+from xapikit.host.faults.scenario import Event, Scenario, load_scenario, shipped_names
 
-__all__ = ["Faults", "Kind", "Rule", "Verdict"]
+__all__ = [
+    "Event",
+    "Faults",
+    "Kind",
+    "Match",
+    "Playing",
+    "Rule",
+    "Scenario",
+    "ScenarioError",
+    "Verdict",
+    "load_scenario",
+    "shipped_names",
+]

@@ -20,6 +20,9 @@ Authenticated by ``session_id`` or Basic, superusers alone. JSON in, JSON out::
     DELETE /_embedded/faults          remove all rules; /_embedded/faults/NAME removes one
     GET    /_embedded/storage         SRs with their directories, limits and sizes
     POST   /_embedded/storage         full or slow: {"sr": UUID, "limit_bytes": N, "bytes_per_second": N}, null lifts it
+    GET    /_embedded/scenarios       those that are played: what fired and happened, and when
+    POST   /_embedded/scenarios       play one: a file (TOML or JSON), or {"shipped": "flaky-network", "seed": 3}
+    DELETE /_embedded/scenarios       end all; /_embedded/scenarios/NAME ends one and answers its last report
     POST   /_embedded/restart         restart the toolstack: sessions and tasks vanish, guests go on
 """
 
@@ -32,7 +35,9 @@ from urllib.parse import unquote
 
 from xapikit.host.errors import ApiError
 from xapikit.host.faults.faults import Faults
+from xapikit.host.faults.reading import Reader, ScenarioError, parse
 from xapikit.host.faults.rules import Rule
+from xapikit.host.faults.scenario import Scenario, load_scenario, read_scenario, shipped_names
 from xapikit.host.server.http import HttpConnection, HttpError, HttpRequest, bad_request, not_supported, unauthorised
 from xapikit.host.server.router import basic_credentials
 from xapikit.host.server.sessions import Sessions
@@ -113,6 +118,21 @@ class Control:
                     return "200 OK", self._faults.remove(name).describe()
                 except KeyError:
                     return "404 Not Found", {"error": f"no rule named {name!r}"}
+            case "GET", ["scenarios"]:
+                return "200 OK", [playing.report() for playing in self._faults.playing]
+            case "POST", ["scenarios"]:
+                try:
+                    scenario, seed = _scenario(body)
+                    return "201 Created", self._faults.load(scenario, seed=seed).report()
+                except ValueError as error:
+                    return "400 Bad Request", {"error": str(error)}
+            case "DELETE", ["scenarios"]:
+                return "200 OK", [self._faults.end(playing.name).report() for playing in self._faults.playing]
+            case "DELETE", ["scenarios", name]:
+                try:
+                    return "200 OK", self._faults.end(name).report()
+                except KeyError:
+                    return "404 Not Found", {"error": f"no scenario named {name!r} is played"}
             case "GET", ["storage"]:
                 return "200 OK", describe(self._storage)
             case "POST", ["storage"]:
@@ -125,3 +145,21 @@ class Control:
             case (("GET" | "POST" | "DELETE"), _):
                 raise HttpError("404 Not Found", "<h1>404 Not Found</h1>")
         raise not_supported(request.method)
+
+
+def _scenario(body: bytes) -> tuple[Scenario, int | None]:
+    """The scenario of a request, and the seed that takes the place of its own. Raises ScenarioError.
+
+    Files of the server are not read: a request has a scenario in it, or names one that is shipped.
+    """
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ScenarioError(str(error)) from None
+    members, _ = parse(text)
+    if not isinstance(members, dict) or "shipped" not in members:
+        return read_scenario(text), None
+    reader = Reader(members)
+    name, seed = reader.text("shipped", among=shipped_names()), reader.maybe_whole("seed")
+    reader.end()
+    return load_scenario(name), seed

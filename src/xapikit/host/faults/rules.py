@@ -13,131 +13,89 @@
 
 from __future__ import annotations
 
-import fnmatch
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
-Kind: TypeAlias = Literal["error", "delay", "cut_before", "cut_after", "restart"]
-KINDS: tuple[Kind, ...] = ("error", "delay", "cut_before", "cut_after", "restart")
+from xapikit.host.faults.matching import Match, Received
+from xapikit.host.faults.reading import Reader
 
-UNCOUNTED = "event.from"
-"""Waiting for events is no step of an operation: neither the totals nor ``nth_received`` count it."""
+Kind: TypeAlias = Literal["error", "delay", "cut_before", "cut_after", "cut_during", "restart"]
+KINDS: tuple[Kind, ...] = ("error", "delay", "cut_before", "cut_after", "cut_during", "restart")
 
 
 @dataclass
-class Rule:
-    """``Rule("error", method="VDI.clone", error=["SR_FULL", "1", "2"], count=1)``.
-
-    A call must satisfy everything that is given. ``nth`` and ``nth_received`` count from 1: the n-th call that this
-    rule matches otherwise, and the n-th call that the server received since the counts were last reset.
-    """
+class Rule(Match):
+    """``Rule("error", method="VDI.clone", error=["SR_FULL", "1", "2"], count=1)``; conditions are those of a Match."""
 
     kind: Kind
-    method: str = "*"
-    """Glob over method names; HTTP transfers are named by their action, such as ``put_import_raw_vdi``.
-    The prefix ``Async.`` is not looked at."""
-    arguments: Mapping[int, str] = field(default_factory=dict)
-    """Globs over arguments by position, the session left out (0 is the first one after it)."""
-    host: str = "*"
-    """Glob over references of the host that was addressed."""
-    nth: int | None = None
-    nth_received: int | None = None
-    count: int | None = None
-    """Fire at most so often; None: always."""
-    probability: float = 1.0
-    seed: int = 0
     error: Sequence[str] = ("INTERNAL_ERROR", "injected")
     """For ``error``: what the client is told."""
     seconds: float = 0.0
     """For ``delay``; other kinds wait as well when it is given."""
-    name: str = ""
-    matched: int = 0
-    fired: int = 0
+    seconds_more: float = 0.0
+    """The wait is longer by up to so much, at random."""
+    bytes: int = 0
+    """For ``cut_during``: how many bytes of the answer, or of a transfer's body, still pass."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.kind not in KINDS:
             raise ValueError(f"kind {self.kind!r} is none of {', '.join(KINDS)}")
-        if not 0.0 <= self.probability <= 1.0:
-            raise ValueError("probability is between 0 and 1")
-        if self.seconds < 0:
+        if self.seconds < 0 or self.seconds_more < 0:
             raise ValueError("seconds must not be negative")
-        self._random = random.Random(self.seed)
+        if self.bytes < 0:
+            raise ValueError("bytes must not be negative")
 
-    def applies(self, method: str, arguments: Sequence[Any], host: str, received: int) -> bool:
-        """Whether the rule fires for this call; counts as it decides. The caller holds the lock of all rules."""
-        if not fnmatch.fnmatchcase(method, self.method) or not fnmatch.fnmatchcase(host, self.host):
+    def judge(self, call: Received, elapsed: float, verdict: Verdict) -> bool:
+        """Add to the verdict when the rule fires for this call; says whether. The caller holds the lock of all."""
+        if not self.applies(call, elapsed):
             return False
-        for position, pattern in self.arguments.items():
-            if position >= len(arguments) or not fnmatch.fnmatchcase(str(arguments[position]), pattern):
-                return False
-        if self.nth_received is not None and (received != self.nth_received or method == UNCOUNTED):
-            return False
-        self.matched += 1
-        if self.nth is not None and self.matched != self.nth:
-            return False
-        if self.count is not None and self.fired >= self.count:
-            return False
-        if self.probability < 1.0 and self._random.random() >= self.probability:
-            return False
-        self.fired += 1
+        verdict.seconds += self.seconds
+        if self.seconds_more:
+            verdict.seconds += self.random.uniform(0.0, self.seconds_more)
+        if self.kind == "error":
+            verdict.error = verdict.error or list(self.error)
+        elif self.kind in ("cut_before", "restart"):
+            verdict.cut_before = True
+        elif self.kind == "cut_after":
+            verdict.cut_after = True
+        elif self.kind == "cut_during":
+            verdict.cut_during = self.bytes if verdict.cut_during is None else min(verdict.cut_during, self.bytes)
         return True
 
     def describe(self) -> dict[str, Any]:
         """As JSON-friendly members."""
-        return {
-            "name": self.name,
+        own = {
             "kind": self.kind,
-            "method": self.method,
-            "arguments": {str(k): v for k, v in self.arguments.items()},
-            "host": self.host,
-            "nth": self.nth,
-            "nth_received": self.nth_received,
-            "count": self.count,
-            "probability": self.probability,
-            "seed": self.seed,
             "error": list(self.error),
             "seconds": self.seconds,
-            "matched": self.matched,
-            "fired": self.fired,
+            "seconds_more": self.seconds_more,
+            "bytes": self.bytes,
         }
+        return {**self.conditions(), **own}
+
+    @classmethod
+    def read(cls, reader: Reader) -> Rule:
+        """Read what :meth:`describe` writes. Raises ScenarioError."""
+        given = Match.read_conditions(reader)
+        kind = cast(Kind, reader.text("kind", among=KINDS))
+        error = reader.texts("error")
+        if error:
+            given["error"] = error
+        given["seconds"], given["seconds_more"] = reader.number("seconds", 0.0), reader.number("seconds_more", 0.0)
+        given["bytes"] = reader.whole("bytes", 0, least=0)
+        reader.end()
+        if not kind:
+            raise reader.error("kind", f"is needed: one of {', '.join(KINDS)}")
+        return cls(**given, kind=kind)
 
     @classmethod
     def from_json(cls, members: Mapping[str, Any]) -> Rule:
         """Read what :meth:`describe` writes. Raises ValueError with what is wrong."""
-        if not isinstance(members, dict):
-            raise ValueError("a rule is an object")
-        known = {
-            "name": str, "kind": str, "method": str, "arguments": dict, "host": str, "nth": int, "nth_received": int,
-            "count": int, "probability": float, "seed": int, "error": list, "seconds": float,
-        }  # fmt: skip
-        given: dict[str, Any] = {}
-        for name, value in members.items():
-            if name in ("matched", "fired"):
-                continue
-            kind = known.get(name)
-            if kind is None:
-                raise ValueError(f"a rule has no member {name!r}; it has {', '.join(sorted(known))}")
-            if value is None and name in ("nth", "nth_received", "count"):
-                continue
-            if kind is float and isinstance(value, int) and not isinstance(value, bool):
-                value = float(value)
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise ValueError(f"{name} must be {kind.__name__}")
-            given[name] = value
-        if "kind" not in given:
-            raise ValueError("a rule needs a kind")
-        if "arguments" in given:
-            try:
-                given["arguments"] = {int(k): str(v) for k, v in given["arguments"].items()}
-            except ValueError:
-                raise ValueError("arguments are named by their position, 0 for the first") from None
-        if "error" in given and (not given["error"] or not all(isinstance(word, str) for word in given["error"])):
-            raise ValueError("error is a list of texts, the code first")
-        return cls(**given)
+        return cls.read(Reader(members))
 
 
 @dataclass
@@ -148,6 +106,8 @@ class Verdict:
     error: list[str] | None = None
     cut_before: bool = False
     cut_after: bool = False
+    cut_during: int | None = None
+    """The connection breaks after so many bytes."""
     wait: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def delay(self) -> None:

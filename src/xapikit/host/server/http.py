@@ -21,10 +21,12 @@ import socket
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 from urllib.parse import unquote_plus
 from xml.sax.saxutils import escape
 
 from xapikit.host.errors import ApiError
+from xapikit.host.server.frayed import Frayed
 
 MAX_HEAD_BYTES = 1024
 READ_SECONDS = 10.0
@@ -166,10 +168,14 @@ class HttpRequest:
 class HttpConnection:
     """One connection: buffered reading, whole writes. Not thread-safe; a relay may take the bare ``socket``."""
 
-    def __init__(self, connection: socket.socket, *, https: bool = False, client_address: str = "") -> None:
+    def __init__(
+        self, connection: socket.socket, *, https: bool = False, client_address: str = "", host: str = ""
+    ) -> None:
         self.socket = connection
         self.https = https
         self.client_address = client_address
+        self.host = host
+        """Reference of the host that is addressed."""
         self.replied = False
         """A status line went out: from now on only the body, and the task, can tell what happened."""
         self.keep = False
@@ -287,6 +293,10 @@ class HttpConnection:
         except OSError:  # the peer was faster
             pass
         self.socket.close()
+
+    def cut_after(self, size: int) -> None:
+        """Break the connection when so many more bytes went over it, in either direction."""
+        self.socket = cast(socket.socket, Frayed(self.socket, max(0, size - len(self._buffer))))
 
     def cut(self) -> None:
         """Break the connection so that the peer sees a reset, not an orderly end."""

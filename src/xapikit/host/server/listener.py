@@ -69,14 +69,15 @@ class Listener:
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self._connections: set[HttpConnection] = set()
+        self._broken: dict[str, set[object]] = {}
         self._closed = False
 
-    def serve(self, bound: Bound, serve: Serve) -> None:
-        """Accept connections in a thread of its own and let ``serve`` answer each request."""
+    def serve(self, bound: Bound, serve: Serve, host: str = "") -> None:
+        """Accept connections in a thread of its own and let ``serve`` answer each request to ``host``."""
         with self._lock:
             self._sockets.append(bound.socket)
         name = f"xapi-accept-{bound.port}"
-        threading.Thread(target=self._accept, args=(bound, serve), name=name, daemon=True).start()
+        threading.Thread(target=self._accept, args=(bound, serve, host), name=name, daemon=True).start()
 
     def close(self) -> None:
         """Stop accepting and cut every connection."""
@@ -98,11 +99,24 @@ class Listener:
         for connection in connections:
             connection.close()
 
+    def break_link(self, host: str, by: object = None) -> None:
+        """Break the connections to a host, and all new ones, until everybody who did so mended it."""
+        with self._lock:
+            self._broken.setdefault(host, set()).add(by)
+            connections = [connection for connection in self._connections if connection.host == host]
+        for connection in connections:
+            connection.close()
+
+    def mend_link(self, host: str, by: object = None) -> None:
+        """The reverse."""
+        with self._lock:
+            self._broken.get(host, set()).discard(by)
+
     @property
     def connections(self) -> int:
         return len(self._connections)
 
-    def _accept(self, bound: Bound, serve: Serve) -> None:
+    def _accept(self, bound: Bound, serve: Serve, host: str) -> None:
         while not self._closed:
             self._slots.acquire()
             try:
@@ -114,7 +128,7 @@ class Listener:
                 LOG.warning("accept failed on port %s: %s", bound.port, error)
                 continue
             thread = threading.Thread(
-                target=self._connection, args=(accepted, peer[0], bound.tls, serve), name="xapi-http", daemon=True
+                target=self._connection, args=(accepted, peer[0], bound.tls, serve, host), name="xapi-http", daemon=True
             )
             try:
                 thread.start()
@@ -123,15 +137,20 @@ class Listener:
                 accepted.close()
                 self._slots.release()
 
-    def _connection(self, accepted: socket.socket, peer: str, tls: ssl.SSLContext | None, serve: Serve) -> None:
-        connection = HttpConnection(accepted, https=tls is not None, client_address=peer)
+    def _connection(
+        self, accepted: socket.socket, peer: str, tls: ssl.SSLContext | None, serve: Serve, host: str
+    ) -> None:
+        connection = HttpConnection(accepted, https=tls is not None, client_address=peer, host=host)
         try:
+            if self._broken.get(host):
+                connection.cut()
+                return
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls is not None:
                 accepted.settimeout(READ_SECONDS)
                 connection.socket = tls.wrap_socket(accepted, server_side=True)
             with self._lock:
-                if self._closed:
+                if self._closed or self._broken.get(host):
                     return
                 self._connections.add(connection)
             self._requests(connection, serve)

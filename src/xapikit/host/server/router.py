@@ -106,11 +106,13 @@ class Router:
 
     def _handle(self, action: str, request: HttpRequest, connection: HttpConnection, host: str) -> bool:
         function = handlers().get(action)
-        verdict = self._faults.transfer_received(action, host)
+        verdict = self._faults.transfer_received(action, host, request.query)
         verdict.delay()
         if verdict.cut_before:
             connection.cut()
             return False
+        if verdict.cut_during is not None:
+            connection.cut_after(verdict.cut_during)
         session, temporary = self._authenticate(action, request, host)
         try:
             if session != NULL_REF and action not in MODEL.http_no_rbac:

@@ -69,10 +69,14 @@ class Rpc:
             call = decode(body)
         except MalformedRequest as error:
             raise internal_error(str(error)) from None
-        reply = self._answer(call, Origin(host, request.client_address, request.https))
+        verdict = self._faults.call_received(call.method, call.params, host)
+        verdict.delay()
+        reply = self._answer(call, Origin(host, request.client_address, request.https), verdict)
         if reply is None:
             connection.cut()
             return False
+        if verdict.cut_during is not None:
+            connection.cut_after(verdict.cut_during)
         keep = request.keep_alive
         headers = [("connection", "keep-alive" if keep else "close")]
         headers += [(name, value.format(type=content_type)) for name, value in _COMMON]
@@ -81,10 +85,8 @@ class Rpc:
             self._pool.restart_if_wanted()
         return keep
 
-    def _answer(self, call: Request, origin: Origin) -> bytes | None:
+    def _answer(self, call: Request, origin: Origin, verdict: Verdict) -> bytes | None:
         """The reply, or None when a fault cuts the connection."""
-        verdict: Verdict = self._faults.call_received(call.method, call.params, origin.host)
-        verdict.delay()
         if verdict.cut_before:
             return None
         if verdict.error is not None:

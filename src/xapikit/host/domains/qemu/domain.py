@@ -131,6 +131,12 @@ class QemuDomain(Guest):
             self.process.end(0.0)
             self._ended.wait(QUIT_SECONDS)
 
+    def end_by_itself(self, end: End, detail: str = "") -> None:
+        if end is End.CRASHED:
+            self.process.end(0.0)  # whoever watches it says the rest
+        else:
+            self._end(Ended(end, detail))
+
     def release(self) -> None:
         """Let go of the process, which runs on without this server."""
         with self._lock:

@@ -13,16 +13,14 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import json
 import logging
 import socket
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from xapikit.host.clock import Clock
 from xapikit.host.domains.guest import Guest
 from xapikit.host.domains.model import (
     Domain,
@@ -51,49 +49,6 @@ class Delays:
 
     def scaled(self, factor: float) -> Delays:
         return Delays(self.build * factor, self.shutdown * factor, self.save * factor)
-
-
-class Clock:
-    """Runs functions later, all in one thread that exists only while something waits."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Condition()
-        self._due: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
-        self._thread: threading.Thread | None = None
-        self._stopped = False
-
-    def later(self, seconds: float, run: Callable[[], None]) -> None:
-        with self._lock:
-            if self._stopped:
-                return
-            heapq.heappush(self._due, (time.monotonic() + seconds, next(self._order), run))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="timed-domains", daemon=True)
-                self._thread.start()
-            self._lock.notify()
-
-    def stop(self) -> None:
-        with self._lock:
-            self._stopped = True
-            self._due.clear()
-            self._lock.notify()
-
-    def _run(self) -> None:
-        while True:
-            with self._lock:
-                if not self._due:
-                    self._thread = None
-                    return
-                wait = self._due[0][0] - time.monotonic()
-                if wait > 0:
-                    self._lock.wait(wait)
-                    continue
-                run = heapq.heappop(self._due)[2]
-            try:
-                run()
-            except Exception:
-                LOG.exception("what a timed guest does failed")
 
 
 class TimedDomain(Guest):
@@ -231,7 +186,7 @@ class TimedKind:
 
     def __init__(self, delays: Delays | None = None) -> None:
         self.delays = delays or Delays()
-        self.clock = Clock()
+        self.clock = Clock("timed-domains")
         self._stopping = threading.Event()
 
     def wait(self, seconds: float) -> None:
