@@ -88,6 +88,7 @@ def instance(image_ref: str = "", flavor_: Any = None, **fields: Any) -> Any:
         "host": "compute", "image_ref": image_ref, "config_drive": "", "system_metadata": {}, "metadata": {},
         "project_id": "project", "user_id": "user", "key_name": None, "key_data": None, "user_data": None,
         "vm_state": "building", "root_device_name": None, "deleted": False, "os_type": None, "vm_mode": None,
+        "trusted_certs": None,
     }  # fmt: skip
     made = objects.Instance(**{**usual, **fields})
     made.flavor = flavor_ or flavor()

@@ -52,6 +52,7 @@ class XenAPIDriver(driver.ComputeDriver):
         supports_image_type_iso=True,
         supports_image_type_raw=True,
         supports_image_type_vhd=True,
+        supports_trusted_certs=True,
     )
 
     def __init__(self, virtapi: Any) -> None:

@@ -53,6 +53,7 @@ def test_capabilities_are_known_to_nova_and_true() -> None:
         "supports_image_type_vhd",
         "supports_image_type_raw",
         "supports_image_type_iso",
+        "supports_trusted_certs",
     }
 
 

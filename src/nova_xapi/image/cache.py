@@ -46,7 +46,12 @@ GIB = 1 << 30
 STEP = 60.0
 
 #: says something about who asked, or for which flavor, and nothing to others who wait for the same image
-_PERSONAL = (ImageTooLarge, exception.ImageNotAuthorized, exception.ImageNotFound)
+_PERSONAL = (
+    ImageTooLarge,
+    exception.ImageNotAuthorized,
+    exception.ImageNotFound,
+    exception.CertificateValidationFailed,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,29 +83,30 @@ class ImageCache:
         self._known: dict[tuple[str, str], str] = {}
         self._flights: dict[tuple[str, str], Future[Base]] = {}
 
-    def provide(self, context: Any, image_meta: Any, sr: str, root_gb: int) -> Base:
+    def provide(self, context: Any, image_meta: Any, sr: str, root_gb: int, *, trusted_certs: Any = None) -> Base:
         """The base copy of an image on an SR (reference); no call at all when it is there.
 
-        ``root_gb``: the flavor's root disk in GiB, 0 for as large as the image. Raises what
-        `Importer.import_image` raises, and what calls to the host raise.
+        ``root_gb``: the flavor's root disk in GiB, 0 for as large as the image. ``trusted_certs`` are proven when the
+        image is imported, not again for a base copy that is there. Raises what `Importer.import_image` raises, and
+        what calls to the host raise.
         """
-        return self._provide(context, describe_meta(image_meta), sr, root_gb * GIB)
+        return self._provide(context, describe_meta(image_meta), sr, root_gb * GIB, trusted_certs)
 
     def fetch(self, context: Any, image_id: str, sr: str) -> bool:
         """Have a base copy ready before anybody needs it; False when there was one already. Raises as `provide`."""
         image = describe(self._source.record(context, image_id))
         if self.find(image, sr) is not None:
             return False
-        self._provide(context, image, sr, 0)
+        self._provide(context, image, sr, 0, None)
         return True
 
-    def _provide(self, context: Any, image: Image, sr: str, root_bytes: int) -> Base:
+    def _provide(self, context: Any, image: Image, sr: str, root_bytes: int, trusted_certs: Any) -> Base:
         while True:
             base = self.find(image, sr)
             if base is None:
                 flight, leads = self._board(image.id, sr)
                 if leads:
-                    base = self._lead(flight, context, image, sr, root_bytes)
+                    base = self._lead(flight, context, image, sr, root_bytes, trusted_certs)
                 else:
                     try:
                         base = flight.result()
@@ -109,7 +115,15 @@ class ImageCache:
             return _fitting(base, image, root_bytes)
 
     def provide_private(
-        self, context: Any, image_meta: Any, sr: str, root_gb: int, *, label: str, other_config: Mapping[str, str]
+        self,
+        context: Any,
+        image_meta: Any,
+        sr: str,
+        root_gb: int,
+        *,
+        label: str,
+        other_config: Mapping[str, str],
+        trusted_certs: Any = None,
     ) -> Base:
         """The image in a new VDI that is the caller's own, past the cache; ``other_config`` tells whose.
 
@@ -117,7 +131,13 @@ class ImageCache:
         """
         image = describe_meta(image_meta)
         imported = self._importer.import_image(
-            context, image.id, sr, root_bytes=root_gb * GIB, label=label, other_config=other_config
+            context,
+            image.id,
+            sr,
+            root_bytes=root_gb * GIB,
+            label=label,
+            other_config=other_config,
+            trusted_certs=trusted_certs,
         )
         try:
             self._client.call("VDI.remove_from_other_config", imported.ref, marks.IMPORTING)
@@ -169,9 +189,11 @@ class ImageCache:
             self._flights[image_id, sr] = flight = Future()
             return flight, True
 
-    def _lead(self, flight: Future[Base], context: Any, image: Image, sr: str, root_bytes: int) -> Base:
+    def _lead(
+        self, flight: Future[Base], context: Any, image: Image, sr: str, root_bytes: int, trusted_certs: Any
+    ) -> Base:
         try:
-            base = self._obtain(context, image, sr, root_bytes)
+            base = self._obtain(context, image, sr, root_bytes, trusted_certs)
         except BaseException as error:
             self._land(image.id, sr)
             flight.set_exception(error)
@@ -185,7 +207,7 @@ class ImageCache:
         with self._guard:
             del self._flights[image_id, sr]
 
-    def _obtain(self, context: Any, image: Image, sr: str, root_bytes: int) -> Base:
+    def _obtain(self, context: Any, image: Image, sr: str, root_bytes: int, trusted_certs: Any) -> Base:
         with self._lock.held(image.id, sr, lambda: self.find(image, sr)) as outcome:
             if outcome.found is not None:
                 return outcome.found
@@ -199,6 +221,7 @@ class ImageCache:
                 root_bytes=root_bytes,
                 label=f"Glance Image {image.id}",
                 other_config={marks.IMAGE: image.id},
+                trusted_certs=trusted_certs,
             )
             try:
                 if outcome.held.lost:

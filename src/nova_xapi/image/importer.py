@@ -58,19 +58,29 @@ class Importer:
         self._numbers = itertools.count(1)
 
     def import_image(
-        self, context: Any, image_id: str, sr: str, *, root_bytes: int, label: str, other_config: Mapping[str, str]
+        self,
+        context: Any,
+        image_id: str,
+        sr: str,
+        *,
+        root_bytes: int,
+        label: str,
+        other_config: Mapping[str, str],
+        trusted_certs: Any = None,
     ) -> Imported:
         """Import into a new VDI of the SR, marked as being imported until the caller marks it otherwise.
 
         ``root_bytes``: what the flavor's root disk holds, 0 for as much as the image needs. It is compared before the
-        VDI is made. Raises UnsupportedImage, ImageTooLarge, ImageRefused, ImageFetchFailed, StorageFull, ImportFailed,
-        and Nova's ImageNotFound, ImageNotAuthorized, ImageNotActive, GlanceConnectionFailed.
+        VDI is made. ``trusted_certs``: Nova's TrustedCerts, one of which must have signed the image. Raises
+        UnsupportedImage, ImageTooLarge, ImageRefused, ImageFetchFailed, StorageFull, ImportFailed, Nova's
+        ImageNotFound, ImageNotAuthorized, ImageNotActive, GlanceConnectionFailed, CertificateValidationFailed, and
+        cursive's SignatureVerificationError.
         """
         record = self._source.record(context, image_id)
         image = describe(record)
         if record.get("status", "active") != "active":
             raise exception.ImageNotActive(image_id=image_id)
-        body = self._source.open(context, image_id)
+        body = self._source.open(context, image_id, trusted_certs)
         verified = Verified(body, image, hashing=not body.verifies_itself)
         flow = Inspected(ahead(verified, body.close), image)
         try:

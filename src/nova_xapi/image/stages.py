@@ -17,6 +17,7 @@ something wrong; what comes behind it in the flow has then not seen those bytes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import queue
 import threading
@@ -88,36 +89,41 @@ class Verified:
 _END = object()
 
 
-def ahead(chunks: Iterable[bytes], done: Callable[[], None], depth: int = DEPTH) -> Generator[bytes, None, None]:
-    """Run everything before this stage in a thread of its own, at most ``depth`` chunks ahead.
+class _NotNeeded(BaseException):
+    """Ends the thread behind `pulled` when nobody takes what it makes; no error, so that nobody logs it as one."""
 
-    Receiving and hashing then go on while the other thread inspects and sends. Closing this stage ends the thread at
-    its next chunk; exceptions come through as they are. ``done()`` is called in that thread when it ends.
+
+def pulled(
+    push: Callable[[Callable[[bytes], None]], None], *, name: str, depth: int = DEPTH
+) -> Generator[bytes, None, None]:
+    """The chunks that ``push(put)`` puts, which runs in a thread of its own, at most ``depth`` chunks ahead.
+
+    Closing this stage ends the thread at its next chunk; exceptions come through as they are.
     """
     waiting: queue.Queue[Any] = queue.Queue(depth)
     gone = threading.Event()
 
-    def put(item: Any) -> bool:
+    def put(item: Any) -> None:
         while not gone.is_set():
             try:
                 waiting.put(item, timeout=1.0)
-                return True
+                return
             except queue.Full:
                 continue
-        return False
+        raise _NotNeeded
 
-    def read() -> None:
-        try:
-            for chunk in chunks:
-                if not put(chunk):
-                    return
-            put(_END)
-        except BaseException as error:
-            put(error)
-        finally:
-            done()
+    def run() -> None:
+        with contextlib.suppress(_NotNeeded):
+            try:
+                push(put)
+            except _NotNeeded:
+                raise
+            except BaseException as error:
+                put(error)
+            else:
+                put(_END)
 
-    threading.Thread(target=read, name="image-reader", daemon=True).start()
+    threading.Thread(target=run, name=name, daemon=True).start()
     try:
         while (item := waiting.get()) is not _END:
             if isinstance(item, BaseException):
@@ -128,6 +134,23 @@ def ahead(chunks: Iterable[bytes], done: Callable[[], None], depth: int = DEPTH)
         # make room, so that a thread that waits for it sees at once that it is not needed any more
         while not waiting.empty():
             waiting.get_nowait()
+
+
+def ahead(chunks: Iterable[bytes], done: Callable[[], None], depth: int = DEPTH) -> Generator[bytes, None, None]:
+    """Run everything before this stage in a thread of its own, at most ``depth`` chunks ahead.
+
+    Receiving and hashing then go on while the other thread inspects and sends. ``done()`` is called in that thread
+    when it ends. Otherwise as `pulled`.
+    """
+
+    def push(put: Callable[[bytes], None]) -> None:
+        try:
+            for chunk in chunks:
+                put(chunk)
+        finally:
+            done()
+
+    return pulled(push, name="image-reader", depth=depth)
 
 
 class Inspected:

@@ -154,7 +154,9 @@ class Spawn:
             return None
         with operation.step("image"):
             root_gb = request.instance.flavor.root_gb
-            return self._images.provide(request.context, request.image_meta, sr_ref, root_gb)
+            return self._images.provide(
+                request.context, request.image_meta, sr_ref, root_gb, trusted_certs=request.instance.trusted_certs
+            )
 
     def _is_cached(self, instance: Any) -> bool:
         """Whether the server's disk is a clone of a base copy, or the image is fetched for it alone."""
@@ -203,7 +205,7 @@ class Spawn:
         """The image itself, fetched for this server alone."""
         fetched = self._images.provide_private(
             request.context, request.image_meta, sr_ref, request.instance.flavor.root_gb, label=disk.name,
-            other_config={OWNER: operation.owner(disk.role).text()},
+            other_config={OWNER: operation.owner(disk.role).text()}, trusted_certs=request.instance.trusted_certs,
         )  # fmt: skip
         operation.undo(f"remove {disk.role} disk", lambda: calls.remove_vdi(self._conn, fetched.ref))
         if disk.source == "image" and disk.size > fetched.vdi_size:
