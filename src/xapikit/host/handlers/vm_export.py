@@ -24,6 +24,7 @@ from xapikit.host.registry import handler
 from xapikit.host.server.http import ConnectionClosed, HttpConnection, HttpError, HttpRequest, internal_error
 from xapikit.host.xva.compression import Algorithm, compressed
 from xapikit.host.xva.exporting import archive, locked, metadata, reachable_from
+from xapikit.host.xva.matching import is_default_template
 from xapikit.host.xva.selection import DEVICE_CLASSES, Choice
 
 _ALGORITHMS: dict[str, Algorithm] = {"true": "gzip", "gzip": "gzip", "zstd": "zstd"}
@@ -107,13 +108,8 @@ def _all(ctx: Context, *, dom0: bool) -> list[str]:
     return [
         ref
         for ref, row in ctx.store.all("VM").items()
-        if not is_default_template(row["is_default_template"], row["is_a_template"], row["other_config"])
-        and (dom0 or not row["is_control_domain"])
+        if not is_default_template(row) and (dom0 or not row["is_control_domain"])
     ]
-
-
-def is_default_template(marked: bool, template: bool, other_config: dict[str, str]) -> bool:
-    return marked or (template and other_config.get("default_template") == "true")
 
 
 def _requested(request: HttpRequest, ctx: Context) -> str:

@@ -17,6 +17,7 @@ A struct of ``version`` (of the host that wrote it) and ``objects``, each ``{cla
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -60,15 +61,19 @@ class Document:
     version: Version
     objects: tuple[Exported, ...]
 
+    @functools.cached_property
+    def _by_id(self) -> Mapping[str, Exported]:
+        return {item.id: item for item in reversed(self.objects)}
+
     def of(self, class_name: str) -> list[Exported]:
         return [item for item in self.objects if item.class_name == class_name]
 
     def find(self, identity: str) -> Exported:
         """The object of that ``Ref:N``. Raises IMPORT_ERROR_FAILED_TO_FIND_OBJECT."""
-        for item in self.objects:
-            if item.id == identity:
-                return item
-        raise ApiError("IMPORT_ERROR_FAILED_TO_FIND_OBJECT", identity)
+        found = self._by_id.get(identity)
+        if found is None:
+            raise ApiError("IMPORT_ERROR_FAILED_TO_FIND_OBJECT", identity)
+        return found
 
 
 def _own_version() -> tuple[int, int]:

@@ -31,16 +31,19 @@ class BodyEnded(Exception):
 class Body:
     """``length`` bytes from a connection (Content-Length), after what was read of them already.
 
-    Reports progress on the task, and ends as soon as the task is cancelled. Raises OSError of a broken connection.
+    Reports progress on the task (unless its reader does that), and ends as soon as the task is cancelled. Raises
+    OSError of a broken connection.
     """
 
-    def __init__(self, connection: socket.socket, buffered: bytes, length: int, task: TaskHandle) -> None:
+    def __init__(
+        self, connection: socket.socket, buffered: bytes, length: int, task: TaskHandle, *, reports: bool = True
+    ) -> None:
         self._socket = connection
         self._buffered = memoryview(buffered)[:length]
         self._task = task
         self.length = length
         self.left = length
-        self._step = max(length // _REPORTS, PIECE) if length < _FALSE_LENGTH else 0
+        self._step = max(length // _REPORTS, PIECE) if reports and length < _FALSE_LENGTH else 0
         self._next_report = self._step
 
     @property
