@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""``PUT /import`` and ``PUT /import_metadata``, and ``VM.import``: archives become VMs (wire reference 5.3).
+"""``PUT /import`` and ``PUT /import_metadata``: archives become VMs (wire reference 5.3).
 
 Both handlers answer 200 before the first byte is read; from then on only the task tells what happened.
 """

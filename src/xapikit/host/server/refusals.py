@@ -40,6 +40,7 @@ _REFUSALS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("host.get_log", ("NOT_IMPLEMENTED", "get_log")),
     ("host.list_methods", ("NOT_IMPLEMENTED", "list_method")),
     ("pool.test_archive_target", ("MESSAGE_REMOVED",)),
+    ("VM.import_convert", ("XENAPI_MISSING_PLUGIN", "conversion")),
     ("VMSS.snapshot_now", ("XENAPI_MISSING_PLUGIN", "vmss")),
     ("SR.make", ("MESSAGE_DEPRECATED",)),
     ("", ("NOT_IMPLEMENTED", "{method}")),
