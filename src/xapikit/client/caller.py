@@ -53,9 +53,8 @@ from xapikit.client.rpc import Rpc
 from xapikit.client.secret import LOG
 from xapikit.client.session import Session, SessionKeeper
 
-_MAX_REDIRECTS: Final = 5
-_EMERGENCY: Final = "HOST_IN_EMERGENCY_MODE"
-_NOT_YET: Final = frozenset(("HOST_STILL_BOOTING", "TOO_MANY_PENDING_TASKS", _EMERGENCY))
+EMERGENCY: Final = "HOST_IN_EMERGENCY_MODE"
+_NOT_YET: Final = frozenset(("HOST_STILL_BOOTING", "TOO_MANY_PENDING_TASKS", EMERGENCY))
 _FINAL: Final = (CallTimedOut, CertificateRefused, ClientClosed)
 
 
@@ -103,8 +102,8 @@ class Caller:
                 return once(session)
             except HostIsSlave as error:
                 redirects += 1
-                # two members that name each other: an election is going on
-                if redirects > _MAX_REDIRECTS or (redirects > 1 and not backoff.pause()):
+                # members that name each other, or a coordinator that is gone: wait for who takes over
+                if redirects > 1 and not backoff.pause():
                     raise
                 self.sessions.follow(error, session)
             except XapiError as error:
@@ -114,7 +113,7 @@ class Caller:
                     self.sessions.forget(session)
                 elif error.code not in _NOT_YET or not backoff.pause():
                     raise
-                elif error.code == _EMERGENCY:
+                elif error.code == EMERGENCY:
                     self.sessions.try_elsewhere(endpoint)
             except _FINAL:
                 raise

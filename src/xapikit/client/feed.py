@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from xapikit.client.caller import Caller
+from xapikit.client.caller import EMERGENCY, Caller
 from xapikit.client.connection import Connection
 from xapikit.client.deadline import Deadline
 from xapikit.client.errors import (
@@ -138,7 +138,11 @@ class EventFeed:
 
     def _turn(self) -> None:
         self._endpoint = self._caller.sessions.endpoint
-        session = self._caller.sessions.current(Deadline(self._poll + GRACE))
+        try:
+            session = self._caller.sessions.current(Deadline(self._poll + GRACE))
+        except HostIsSlave as error:
+            self._caller.sessions.follow(error, None)
+            raise
         if session.generation != self._generation:
             self._token, self._generation = "", session.generation
         connection = self._connect(session)
@@ -194,6 +198,7 @@ class EventFeed:
         self._handler.lost(error)
         if isinstance(error, SessionAuthenticationFailed | CertificateRefused):
             return _REFUSED_DELAY
-        if isinstance(error, NotSent) and failures > 1:
+        lost = isinstance(error, XapiError) and error.code == EMERGENCY
+        if lost or (isinstance(error, NotSent) and failures > 1):
             self._caller.sessions.try_elsewhere(self._endpoint)
         return _DELAYS[min(failures, len(_DELAYS) - 1)]

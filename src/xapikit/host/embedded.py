@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import secrets
 import shutil
@@ -32,10 +31,11 @@ from xapikit.host.derivations import register_all
 from xapikit.host.faults import Faults, Playing, Scenario, load_scenario
 from xapikit.host.faults.effects import Effects
 from xapikit.host.inventory import Fresh, FreshHost, install
+from xapikit.host.members import power
 from xapikit.host.pool import HostAddress, Pool
-from xapikit.host.server.addresses import advertised, bind_hosts, host_addresses
-from xapikit.host.server.http import HttpConnection, HttpRequest
-from xapikit.host.server.listener import Bound, Listener
+from xapikit.host.server.addresses import advertised, host_addresses
+from xapikit.host.server.doors import Doors, ServeHost
+from xapikit.host.server.listener import Listener
 from xapikit.host.server.sessions import Account
 from xapikit.host.settings import GIB, HostSettings, Listen
 from xapikit.host.store import FileJournal, Store, Sync
@@ -129,7 +129,8 @@ class EmbeddedHost:
         self.certificate: ServerCertificate | None = None
         self._lock = threading.RLock()
         self._pool: Pool | None = None
-        self._listener: Listener | None = None
+        self._doors: Doors | None = None
+        self._serve: ServeHost | None = None
         self._journal: FileJournal | None = None
         self._stopped = threading.Event()
         self._serving = threading.Event()
@@ -167,6 +168,67 @@ class EmbeddedHost:
             self._http, self._https = listeners
             self._start()
 
+    # the machines of the hosts -------------------------------------------------------------------------------------
+
+    def power_off(self, host: str) -> None:
+        """Cut a host off its power (named by reference, uuid or name): nobody answers there any more, its guests are
+        gone, and the database knows nothing of it yet. Losing the coordinator ends all sessions and tasks.
+        Raises KeyError."""
+        with self._lock:
+            self._switch(self._host_ref(host), on=False)
+
+    def power_on(self, host: str) -> None:
+        """Let a host boot again, as a member of whatever coordinator there is by now. Raises KeyError."""
+        with self._lock:
+            self._switch(self._host_ref(host), on=True)
+
+    def power_cycle(self, host: str) -> None:
+        """Off and on again; guests of the host are gone. Raises KeyError."""
+        with self._lock:
+            ref = self._host_ref(host)
+            self._switch(ref, on=False)
+            self._switch(ref, on=True)
+
+    def lose_coordinator(self) -> str:
+        """Power off the host that is coordinator now; returns its reference."""
+        with self._lock:
+            host = self.pool.coordinator
+            self._switch(host, on=False)
+        return host
+
+    def restart_toolstack_of(self, host: str) -> None:
+        """Restart what answers for a host; for the coordinator that is :meth:`restart`."""
+        with self._lock:
+            pool, doors, serve = self.pool, self._doors, self._serve
+            assert doors is not None and serve is not None
+            if host == pool.coordinator:
+                self.restart()
+            elif pool.machines.is_on(host):
+                doors.shut(pool.machines.of(host).slot)
+                doors.open(pool.machines.of(host).slot, host, serve)
+
+    def _host_ref(self, name: str) -> str:
+        for ref, row in self.pool.store.all("host").items():
+            if name in (ref, row["uuid"], row["name_label"]):
+                return ref
+        raise KeyError(f"the pool has no host {name!r}")
+
+    def _switch(self, host: str, *, on: bool) -> None:
+        pool, doors, serve = self.pool, self._doors, self._serve
+        assert doors is not None and serve is not None
+        if pool.machines.is_on(host) is on:
+            return
+        slot = pool.machines.of(host).slot
+        if on:
+            power.boot(pool, host)
+        else:
+            doors.shut(slot)
+            power.lost(pool, host)
+        if host == pool.coordinator:
+            self.restart()  # with the coordinator all that only it knew is gone
+        elif on:
+            doors.open(slot, host, serve)
+
     def __enter__(self) -> EmbeddedHost:
         return self.start()
 
@@ -180,7 +242,7 @@ class EmbeddedHost:
     @property
     def running(self) -> bool:
         """Whether it is served at the moment."""
-        return self._listener is not None
+        return self._serve is not None
 
     def wait_running(self, timeout: float) -> bool:
         """Block until it is served, after a restart that somebody else asked for; False after ``timeout`` seconds."""
@@ -222,9 +284,9 @@ class EmbeddedHost:
     @property
     def listener(self) -> Listener:
         """What accepts the connections; another object after a restart."""
-        if self._listener is None:
+        if self._doors is None:
             raise RuntimeError("the embedded host is not running")
-        return self._listener
+        return self._doors.listener
 
     def play(self, scenario: Scenario | Path | str | Mapping[str, Any], *, seed: int | None = None) -> Playing:
         """Play a scenario of faults from now on: ``faults.load``."""
@@ -246,7 +308,8 @@ class EmbeddedHost:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._journal = FileJournal(state / "db", self.settings.sync)
         store, fresh = Store.open(self._journal)
-        count = self._host_count(store, fresh)
+        pool = self._pool = Pool(store, self.settings, self._accounts)
+        count = self._places(pool, fresh)
         first = (self._https or self._http or Listen("127.0.0.1")).address
         addresses = [advertised(address) for address in host_addresses(first, count)]
         if self._https is not None:
@@ -254,39 +317,42 @@ class EmbeddedHost:
             from xapikit.host.server.certificate import server_certificate
 
             self.certificate = server_certificate(state / "server.pem", addresses)
-        pool = self._pool = Pool(store, self.settings, self._accounts)
         pool.certificate = self.certificate
         pool.on_restart = self.restart_soon
+        pool.hardware = self
         register_all(store)
         if fresh:
             with store.transaction() as tx:
                 plan = [FreshHost(f"host{n}", address) for n, address in enumerate(addresses, 1)]
                 install(tx, Fresh(self.settings, plan))
-        bound = self._bind(count)
-        for number, ref in enumerate(store.all("host")):
-            http, https = bound[number]
-            pool.hosts[ref] = HostAddress(
-                ref, addresses[number], http.port if http else None, https.port if https else None
-            )
+        pool.machines.enrol(list(store.all("host")))
+        tls = self.certificate.context() if self.certificate is not None else None
+        doors = self._doors = Doors(self._http, self._https, tls, count)
+        for ref in store.all("host"):
+            slot = pool.machines.of(ref).slot
+            door = doors.door(slot)
+            pool.hosts[ref] = HostAddress(ref, addresses[slot], door.http_port, door.https_port)
         self._refresh_hosts(pool)
         pool.start_parts()
         store.rederive()
-        listener = self._listener = Listener()
-        serve = serve_pool(pool, self.faults, listener, self.restart_soon)
+        serve = serve_pool(pool, self.faults, self, doors.listener, self.restart_soon)
+        power.settle(pool)
+        self._serve = serve
         self._effects.restarted()
-        for ref, sockets in zip(pool.hosts, bound, strict=True):
-            for one in sockets:
-                if one is not None:
-                    listener.serve(one, _bind_host(serve, ref), ref)
+        for ref in pool.hosts:
+            if pool.machines.is_on(ref):
+                doors.open(pool.machines.of(ref).slot, ref, serve)
+        doors.shut_unserved()
         self._serving.set()
         threading.Thread(target=self._housekeeping, args=(pool,), name="xapi-housekeeping", daemon=True).start()
 
     def _stop(self, stop_guests: bool) -> None:
         self._stopped.set()
         self._serving.clear()
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        self._serve = None
+        if self._doors is not None:
+            self._doors.close()
+            self._doors = None
         if self._pool is not None:
             self._pool.stop_parts(stop_guests=stop_guests)
             self._pool.store.close()
@@ -295,34 +361,22 @@ class EmbeddedHost:
             self._journal.close()
             self._journal = None
 
-    def _host_count(self, store: Store, fresh: bool) -> int:
+    def _places(self, pool: Pool, fresh: bool) -> int:
+        """How many hosts have a place at this server."""
         asked = self.settings.hosts
         if fresh:
             return asked or 1
-        there = store.count("host")
+        there = max(pool.machines.places, pool.store.count("host"))
         if asked and asked != there:
             raise PoolMismatch(f"{self.settings.state} holds a pool of {there} host(s), not {asked}")
         return there
 
-    def _bind(self, count: int) -> list[tuple[Bound | None, Bound | None]]:
-        with contextlib.ExitStack() as undo:
-            http = bind_hosts(self._http, count, None) if self._http else [None] * count
-            for one in http:
-                if one is not None:
-                    undo.callback(one.socket.close)
-            https = (
-                bind_hosts(self._https, count, self.certificate.context())
-                if self._https and self.certificate
-                else [None] * count
-            )
-            undo.pop_all()
-        return list(zip(http, https, strict=True))
-
     def _ports(self) -> tuple[Listen | None, Listen | None]:
         """The addresses in use, with the ports that the system chose."""
-        first = next(iter(self.pool.hosts.values()))
-        http = Listen(self._http.address, first.http_port) if self._http and first.http_port else None
-        https = Listen(self._https.address, first.https_port) if self._https and first.https_port else None
+        assert self._doors is not None
+        door = self._doors.door(0)
+        http = Listen(self._http.address, door.http_port) if self._http and door.http_port else None
+        https = Listen(self._https.address, door.https_port) if self._https and door.https_port else None
         return http, https
 
     @staticmethod
@@ -336,11 +390,16 @@ class EmbeddedHost:
 
     def restart_soon(self) -> None:
         """Restart from a thread of its own: whoever asks may be a thread of the server that goes away."""
-        threading.Thread(target=self._restart_safely, name="xapi-restart", daemon=True).start()
+        threading.Thread(target=self._safely, args=(self.restart,), name="xapi-restart", daemon=True).start()
 
-    def _restart_safely(self) -> None:
+    def lose_coordinator_soon(self) -> None:
+        """:meth:`lose_coordinator` from a thread of its own."""
+        threading.Thread(target=self._safely, args=(self.lose_coordinator,), name="xapi-loss", daemon=True).start()
+
+    @staticmethod
+    def _safely(act: Callable[[], object]) -> None:
         try:
-            self.restart()
+            act()
         except Exception:
             LOG.exception("the toolstack did not come back")
 
@@ -364,12 +423,6 @@ def _listen(given: bool | str | Listen) -> Listen | None:
     if isinstance(given, str):
         return Listen.parse(given)
     return Listen("127.0.0.1", 0) if given else None
-
-
-def _bind_host(
-    serve: Callable[[HttpRequest, HttpConnection, str], bool], ref: str
-) -> Callable[[HttpRequest, HttpConnection], bool]:
-    return lambda request, connection: serve(request, connection, ref)
 
 
 def running(xapi: EmbeddedHost) -> dict[str, Any]:

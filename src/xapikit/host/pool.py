@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,17 +23,41 @@ from typing import TYPE_CHECKING, Any, Protocol
 from xapikit.host.context import Operations
 from xapikit.host.dom0.programs import Programs
 from xapikit.host.events import Events
+from xapikit.host.members import Machines, Standing
+from xapikit.host.members.heartbeat import Heartbeat
 from xapikit.host.server.sessions import Account, Sessions
 from xapikit.host.server.tasks import Tasks
 from xapikit.host.settings import HostSettings
 from xapikit.host.statistics.sampler import Statistics
 from xapikit.host.store import Row, Store
 
+LOG = logging.getLogger(__name__)
+
 if TYPE_CHECKING:  # loading the library behind it takes longer than starting a pool
     from xapikit.host.server.certificate import ServerCertificate
 
 RESTART_SECONDS = 0.5
 """The longest that a wanted restart waits for the answer of the call that wants it."""
+
+
+class Hardware(Protocol):
+    """The machines of a pool's hosts, as far as a host can act on them. Hosts are named by reference."""
+
+    def power_off(self, host: str) -> None:
+        """Cut the power: nobody listens there any more, and its guests are gone. Nothing is written down for them."""
+        ...
+
+    def power_on(self, host: str) -> None:
+        """Let it boot."""
+        ...
+
+    def power_cycle(self, host: str) -> None:
+        """Off and on again."""
+        ...
+
+    def restart_toolstack_of(self, host: str) -> None:
+        """Restart what answers for a host, which cuts its connections; its guests go on."""
+        ...
 
 
 class Part(Protocol):
@@ -77,6 +102,13 @@ class HostAddress:
         return f"{scheme}://{host}" if port == _USUAL_PORTS[scheme] else f"{scheme}://{host}:{port}"
 
 
+def _do(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except Exception:
+        LOG.exception("what was to follow an answer failed")
+
+
 _USUAL_PORTS = {"http": 80, "https": 443}
 
 
@@ -98,10 +130,16 @@ class Pool:
         self.migrations: Any = None
         self.programs = Programs(settings.state)
         self.statistics = Statistics(self)
-        self._parts: list[Part] = [self.programs, self.statistics]
+        options = settings.options
+        self.machines = Machines(
+            settings.state / "machines.json", store, emergency_seconds=float(options.get("emergency_seconds", 0))
+        )
+        self.heartbeat = Heartbeat(self)
+        self._parts: list[Part] = [self.programs, self.statistics, self.heartbeat]
         self._ref = ""
+        self.hardware: Hardware | None = None
         self.on_restart: Callable[[], None] | None = None
-        self.restart_wanted = False
+        self._wanted: list[Callable[[], None]] = []
 
     @property
     def ref(self) -> str:
@@ -122,12 +160,22 @@ class Pool:
 
     def coordinator_address(self, *, https: bool = False) -> str:
         """What HOST_IS_SLAVE names: an address, with the port where hosts of the pool share the address."""
-        where = self.hosts[self.coordinator]
-        if sum(other.address == where.address for other in self.hosts.values()) == 1:
+        return self.known_address(self.coordinator, https=https)
+
+    def known_address(self, host: str, *, https: bool = False) -> str:
+        """How a host of the pool is named to clients of another one: its address alone where that suffices."""
+        where = self.hosts[host]
+        others = [other for ref, other in self.hosts.items() if ref != host]
+        ports = (where.http_port, where.https_port)
+        if all(o.address != where.address and (o.http_port, o.https_port) == ports for o in others):
             return where.address
         port = where.https_port if https else where.http_port
-        host = f"[{where.address}]" if ":" in where.address else where.address
-        return f"{host}:{port}"
+        address = f"[{where.address}]" if ":" in where.address else where.address
+        return f"{address}:{port}" if port is not None else where.address
+
+    def standing(self, host: str) -> Standing:
+        """What a host is to whoever asks it."""
+        return self.machines.standing(host, self.coordinator)
 
     @property
     def state(self) -> Path:
@@ -135,17 +183,26 @@ class Pool:
 
     def restart_toolstack(self) -> None:
         """Ask for a restart of the server; it happens when the running call was answered."""
-        self.restart_wanted = True
+        if self.on_restart is not None:
+            restart, self.on_restart = self.on_restart, None
+            self.after_answer(restart)
+
+    def after_answer(self, action: Callable[[], None]) -> None:
+        """Have something done when the running call was answered, in a thread of its own."""
+        self._wanted.append(action)
         # an asynchronous call has no answer to wait for
-        timer = threading.Timer(RESTART_SECONDS, self.restart_if_wanted)
+        timer = threading.Timer(RESTART_SECONDS, self.answered)
         timer.daemon = True
         timer.start()
 
-    def restart_if_wanted(self) -> None:
+    def answered(self) -> None:
         """Called after each answer."""
-        if self.restart_wanted and self.on_restart is not None:
-            restart, self.on_restart = self.on_restart, None
-            restart()
+        while self._wanted:
+            try:
+                action = self._wanted.pop(0)
+            except IndexError:  # another thread was faster
+                return
+            threading.Thread(target=_do, args=(action,), name="xapi-after-answer", daemon=True).start()
 
     def add_part(self, part: Part) -> None:
         """Have a part started and stopped with the pool, in this order and in reverse."""

@@ -198,18 +198,6 @@ def free_memory(view: View, host: str) -> int:
 # calls ---------------------------------------------------------------------------------------------------------------
 
 
-@implements("host.enable")
-def enable(ctx: Context, host: str) -> None:
-    with ctx.store.transaction() as tx:
-        tx.update("host", host, enabled=True)
-
-
-@implements("host.disable")
-def disable(ctx: Context, host: str, auto_enable: bool) -> None:
-    with ctx.store.transaction() as tx:
-        tx.update("host", host, enabled=False)
-
-
 @implements("host.compute_free_memory")
 def compute_free_memory(ctx: Context, host: str) -> int:
     return free_memory(ctx.store, host)
@@ -225,11 +213,6 @@ def get_servertime(ctx: Context, host: str) -> DateTime:
     ctx.store.get("host", host)
     now = DateTime.now()
     return DateTime(now.removesuffix("Z")) if ctx.method == "host.get_server_localtime" else now
-
-
-@implements("host.is_in_emergency_mode")
-def is_in_emergency_mode(ctx: Context) -> bool:
-    return False
 
 
 @implements("host.ha_xapi_healthcheck")
@@ -284,33 +267,6 @@ def restart_agent(ctx: Context, host: str) -> None:
     """The toolstack restarts after the answer; sessions are lost, VMs untouched."""
     ctx.store.get("host", host)
     ctx.pool.restart_toolstack()
-
-
-@implements("host.reboot", "host.shutdown")
-def reboot(ctx: Context, host: str) -> None:
-    row = ctx.store.get("host", host)
-    if row["enabled"]:
-        raise ApiError("HOST_NOT_DISABLED")
-    guests = [ref for ref in row["resident_VMs"] if ref != row["control_domain"]]
-    if guests:
-        raise ApiError("HOST_HAS_RESIDENT_VMS", host)
-    if ctx.method == "host.reboot":
-        ctx.pool.restart_toolstack()
-
-
-@implements("host.power_on")
-def power_on(ctx: Context, host: str) -> None:
-    row = ctx.store.get("host", host)
-    metrics = ctx.store.peek("host_metrics", row["metrics"])
-    if metrics is not None and metrics["live"]:
-        raise ApiError("HOST_IS_LIVE", host)
-    raise ApiError("HOST_POWER_ON_NOT_CONFIGURED", host)
-
-
-@implements("host.set_power_on_mode")
-def set_power_on_mode(ctx: Context, host: str, mode: str, config: dict[str, str]) -> None:
-    with ctx.store.transaction() as tx:
-        tx.update("host", host, power_on_mode=mode, power_on_config=config)
 
 
 @implements("host.set_hostname_live")

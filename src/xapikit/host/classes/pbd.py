@@ -55,6 +55,7 @@ def destroy(ctx: Context, pbd: str) -> None:
 def plug(ctx: Context, pbd: str) -> None:
     row = ctx.store.get("PBD", pbd)
     if not row["currently_attached"]:
+        ctx.pool.machines.reach(row["host"])
         with ctx.operation("SR", row["SR"], "plug"):
             plug_pbd(ctx.pool.storage, pbd)
 

@@ -29,6 +29,7 @@ def call_plugin(ctx: Context, host: str, plugin: str, fn: str, args: dict[str, s
     row = ctx.store.peek("host", host)
     if row is None:
         raise ApiError("HOST_OFFLINE", host)
+    ctx.pool.machines.reach(host)
     ctx.task.forbid_cancel()
     programs = ctx.pool.programs
     program = programs.find(row["uuid"], PLUGINS, plugin)

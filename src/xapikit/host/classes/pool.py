@@ -60,37 +60,6 @@ def sync_database(ctx: Context) -> None:
     return None  # every commit is in the journal already
 
 
-@implements("pool.recover_slaves")
-def recover_slaves(ctx: Context) -> list[str]:
-    return [ref for ref in ctx.store.all("host") if ref != ctx.pool.coordinator]
-
-
-@implements("pool.eject")
-def eject(ctx: Context, host: str) -> None:
-    if ctx.store.peek("host", host) is None:
-        raise ApiError("HOST_OFFLINE", host)
-    if host == ctx.pool.coordinator:
-        raise ApiError("INTERNAL_ERROR", "Xapi_pool.Cannot_eject_master")
-    raise ApiError("NOT_IMPLEMENTED", "eject")
-
-
-@implements("pool.designate_new_master")
-def designate_new_master(ctx: Context, host: str) -> None:
-    """Hand over; all sessions end. Naming the current coordinator changes nothing."""
-    ctx.store.get("host", host)
-    if host == ctx.pool.coordinator:
-        return
-    with ctx.store.transaction() as tx:
-        tx.update("pool", ctx.pool.ref, master=host)
-    ctx.pool.restart_toolstack()
-
-
-@implements("pool.is_slave")
-def is_slave(ctx: Context, host: str) -> bool:
-    """Whether the host that serves the call is a member: the argument is ignored, as on a host."""
-    return ctx.host != ctx.pool.coordinator
-
-
 @implements("pool.disable_ha")
 def disable_ha(ctx: Context) -> None:
     raise ApiError("HA_NOT_ENABLED")

@@ -25,7 +25,7 @@ def login_with_password(ctx: Context, uname: str, pwd: str, version: str, origin
 
 @implements("session.slave_local_login_with_password")
 def slave_local_login_with_password(ctx: Context, uname: str, pwd: str) -> str:
-    return ctx.pool.sessions.login_locally(uname, pwd)
+    return ctx.pool.sessions.login_locally(uname, pwd, ctx.host)
 
 
 @implements("session.slave_login")

@@ -42,8 +42,7 @@ def create(
     name_description: str, kind: str, content_type: str, shared: bool, sm_config: dict[str, str],
 ) -> str:  # fmt: skip
     driver = _driver(kind)
-    if ctx.store.peek("host", host) is None:
-        raise ApiError("HOST_OFFLINE", host)
+    ctx.pool.machines.reach(host)
     storage = ctx.pool.storage
     with ctx.store.transaction() as tx:
         sr = tx.create(
@@ -209,7 +208,9 @@ def get_live_hosts(ctx: Context, sr: str) -> list[str]:
     for ref in ctx.store.get("SR", sr)["PBDs"]:
         pbd = ctx.store.get("PBD", ref)
         host = ctx.store.peek("host", pbd["host"])
-        if pbd["currently_attached"] and host is not None and host["enabled"]:
+        metrics = ctx.store.peek("host_metrics", host["metrics"]) if host is not None else None
+        live = metrics is not None and metrics["live"]
+        if pbd["currently_attached"] and host is not None and host["enabled"] and live:
             hosts.append(pbd["host"])
     return hosts
 

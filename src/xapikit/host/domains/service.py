@@ -92,6 +92,8 @@ class Domains:
         known: dict[str, str] = {}
         configs: dict[str, DomainConfig] = {}
         for ref, row in self.store.all("VM").items():
+            if not self.pool.machines.is_on(row["resident_on"]):
+                continue  # off with its host: it stays what the database says until the host is back or declared dead
             if row["power_state"] in ("Running", "Paused") and not row["is_control_domain"]:
                 known[row["uuid"]] = ref
                 configs[row["uuid"]] = domain_config(self.store, ref, row["resident_on"], row["domid"], {})
@@ -147,10 +149,14 @@ class Domains:
     # power -------------------------------------------------------------------------------------------------------
 
     def get(self, vm: str) -> Domain:
-        """The domain of a VM. Raises DomainFailed when it has none."""
+        """The domain of a VM. Raises DomainFailed when it has none, HOST_OFFLINE and CANNOT_CONTACT_HOST when it went
+        off with its host."""
         with self._lock:
             domain = self._domains.get(vm)
         if domain is None:
+            row = self.store.peek("VM", vm)
+            if row is not None and row["power_state"] in ("Running", "Paused"):
+                self.pool.machines.reach(row["resident_on"])
             raise DomainFailed(vm, "it has no domain")
         return domain
 
@@ -175,6 +181,7 @@ class Domains:
         then.
         """
         attached: dict[str, str] = {}
+        self.pool.machines.reach(host)
         try:
             sources: dict[str, DiskSource] = {}
             for vbd in vbds_to_attach(self.store, self.store.get("VM", vm)):
@@ -197,6 +204,9 @@ class Domains:
             return domain
         with self._lock:
             self._domains[vm] = domain
+        if not self.pool.machines.is_on(host):  # it went off meanwhile
+            self.end(vm, only=domain)
+            raise ApiError("CANNOT_CONTACT_HOST", host)
         if not domain.is_alive():
             self.end(vm, only=domain)
             raise refused(DomainFailed(config.vm, "it ended while it was built"))

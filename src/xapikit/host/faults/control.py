@@ -24,13 +24,15 @@ Authenticated by ``session_id`` or Basic, superusers alone. JSON in, JSON out::
     POST   /_embedded/scenarios       play one: a file (TOML or JSON), or {"shipped": "flaky-network", "seed": 3}
     DELETE /_embedded/scenarios       end all; /_embedded/scenarios/NAME ends one and answers its last report
     POST   /_embedded/restart         restart the toolstack: sessions and tasks vanish, guests go on
+    GET    /_embedded/hosts           the hosts: uuid, name, URL, and what each is to whoever asks it
+    POST   /_embedded/hosts           {"host": UUID or NAME or "coordinator", "power": "off"}, or "on"
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from xapikit.host.errors import ApiError
@@ -40,9 +42,10 @@ from xapikit.host.faults.rules import Rule
 from xapikit.host.faults.scenario import Scenario, load_scenario, read_scenario, shipped_names
 from xapikit.host.server.http import HttpConnection, HttpError, HttpRequest, bad_request, not_supported, unauthorised
 from xapikit.host.server.router import basic_credentials
-from xapikit.host.server.sessions import Sessions
 from xapikit.host.storage.control import change, describe
-from xapikit.host.storage.service import Storage
+
+if TYPE_CHECKING:
+    from xapikit.host.pool import Hardware, Pool
 
 MAX_BODY_BYTES = 1 << 20
 
@@ -53,16 +56,18 @@ class Control:
     def __init__(
         self,
         faults: Faults,
-        sessions: Sessions,
+        pool: Pool,
+        hardware: Hardware,
         connections: Callable[[], int],
         restart: Callable[[], None],
-        storage: Storage,
     ) -> None:
         self._faults = faults
-        self._sessions = sessions
+        self._pool = pool
+        self._hardware = hardware
+        self._sessions = pool.sessions
         self._connections = connections
         self._restart = restart
-        self._storage = storage
+        self._storage = pool.storage
 
     def __call__(self, request: HttpRequest, connection: HttpConnection) -> bool:
         self._authenticate(request)
@@ -74,8 +79,7 @@ class Control:
         keep = request.keep_alive
         headers = [("connection", "keep-alive" if keep else "close"), ("content-type", "application/json")]
         connection.reply(status, headers, json.dumps(value, indent=1).encode() + b"\n", version=request.version)
-        if status.startswith("202"):
-            self._restart()
+        self._pool.answered()
         return keep
 
     def _authenticate(self, request: HttpRequest) -> None:
@@ -141,10 +145,37 @@ class Control:
                 except (ValueError, RecursionError) as error:
                     return "400 Bad Request", {"error": str(error)}
             case "POST", ["restart"]:
+                self._pool.after_answer(self._restart)
                 return "202 Accepted", {}  # it happens after the answer
+            case "GET", ["hosts"]:
+                return "200 OK", [self._host(ref) for ref in self._pool.hosts]
+            case "POST", ["hosts"]:
+                try:
+                    return "202 Accepted", self._host(self._power(json.loads(body)))
+                except (ValueError, RecursionError) as error:
+                    return "400 Bad Request", {"error": str(error)}
             case (("GET" | "POST" | "DELETE"), _):
                 raise HttpError("404 Not Found", "<h1>404 Not Found</h1>")
         raise not_supported(request.method)
+
+    def _host(self, ref: str) -> dict[str, Any]:
+        row, where = self._pool.store.get("host", ref), self._pool.hosts[ref]
+        standing = self._pool.standing(ref).value
+        return {"uuid": row["uuid"], "name": row["name_label"], "url": where.url(), "standing": standing}
+
+    def _power(self, order: Any) -> str:
+        """Switch a host; returns its reference. Raises ValueError."""
+        if not isinstance(order, dict) or set(order) != {"host", "power"} or order["power"] not in ("on", "off"):
+            raise ValueError('a host is switched by {"host": UUID, "power": "on" or "off"}')
+        rows = self._pool.store.all("host")
+        names = {self._pool.coordinator: "coordinator"}
+        found = [ref for ref, row in rows.items() if order["host"] in (row["uuid"], row["name_label"], names.get(ref))]
+        if not found:
+            raise ValueError(f"the pool has no host {order['host']!r}")
+        act = self._hardware.power_on if order["power"] == "on" else self._hardware.power_off
+        # after the answer: the host that gives it may be the one that goes
+        self._pool.after_answer(lambda: act(found[0]))
+        return found[0]
 
 
 def _scenario(body: bytes) -> tuple[Scenario, int | None]:

@@ -52,6 +52,18 @@ class Running(Protocol):
         """Restart the toolstack, in a thread of its own."""
         ...
 
+    def lose_coordinator_soon(self) -> None:
+        """Power the coordinator off, in a thread of its own."""
+        ...
+
+    def power_off(self, host: str) -> None:
+        """Cut a host off its power."""
+        ...
+
+    def power_on(self, host: str) -> None:
+        """Let it boot."""
+        ...
+
 
 class Effects:
     """Acts on the pool of one embedded host. Safe from any thread."""
@@ -64,6 +76,9 @@ class Effects:
 
     def restart(self) -> None:
         self._xapi.restart_soon()
+
+    def lose_coordinator(self) -> None:
+        self._xapi.lose_coordinator_soon()
 
     def restarted(self) -> None:
         """Called when the pool runs again: what lasts is done again."""
@@ -92,6 +107,11 @@ class Effects:
                 return "toolstack", None
             case "link_cut":
                 return self._lasting(self._hosts(event.host), self._break_link, self._mend_link)
+            case "host_off":
+                hit = self._hosts(event.host)
+                for host in hit:
+                    self._running.power_off(host)
+                return " ".join(hit), lambda: self._switch_on(hit)
             case "sr_full":
                 found = self._repositories(event.sr)
                 limits = {uuid: used + event.bytes for uuid, used in found.items()}
@@ -128,6 +148,11 @@ class Effects:
         self._standing[number] = again
         again()
         return " ".join(hit), mend
+
+    def _switch_on(self, hosts: list[str]) -> None:
+        with contextlib.suppress(LookupError):  # a pool that does not run, or a host that was destroyed meanwhile
+            for host in hosts:
+                self._running.power_on(host)
 
     def _break_link(self, host: str, by: int) -> None:
         self._running.listener.break_link(host, by)

@@ -32,6 +32,10 @@ class Performers(Performer, Protocol):
         """Restart the toolstack soon; called in the thread of a call that is cut."""
         ...
 
+    def lose_coordinator(self) -> None:
+        """Power the coordinator off soon; called in the thread of a call that is cut."""
+        ...
+
     def names(self, value: str) -> Sequence[str]:
         """uuid and name of the object that a reference or a uuid stands for."""
         ...
@@ -175,4 +179,6 @@ class Faults:
             react(call)
         if self.host is not None and any(rule.kind == "restart" for rule in fired):
             self.host.restart()
+        if self.host is not None and any(rule.kind == "coordinator_loss" for rule in fired):
+            self.host.lose_coordinator()
         return verdict

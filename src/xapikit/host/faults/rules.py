@@ -22,8 +22,8 @@ from typing import Any, Literal, TypeAlias, cast
 from xapikit.host.faults.matching import Match, Received
 from xapikit.host.faults.reading import Reader
 
-Kind: TypeAlias = Literal["error", "delay", "cut_before", "cut_after", "cut_during", "restart"]
-KINDS: tuple[Kind, ...] = ("error", "delay", "cut_before", "cut_after", "cut_during", "restart")
+Kind: TypeAlias = Literal["error", "delay", "cut_before", "cut_after", "cut_during", "restart", "coordinator_loss"]
+KINDS: tuple[Kind, ...] = ("error", "delay", "cut_before", "cut_after", "cut_during", "restart", "coordinator_loss")
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Rule(Match):
             verdict.seconds += self.random.uniform(0.0, self.seconds_more)
         if self.kind == "error":
             verdict.error = verdict.error or list(self.error)
-        elif self.kind in ("cut_before", "restart"):
+        elif self.kind in ("cut_before", "restart", "coordinator_loss"):
             verdict.cut_before = True
         elif self.kind == "cut_after":
             verdict.cut_after = True

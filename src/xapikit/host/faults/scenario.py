@@ -43,17 +43,18 @@ from xapikit.host.faults.matching import Match
 from xapikit.host.faults.reading import Reader, ScenarioError, Source, parse
 from xapikit.host.faults.rules import Rule
 
-EventKind: TypeAlias = Literal["restart", "link_cut", "sr_full", "slow_disk", "guest_dies"]
+EventKind: TypeAlias = Literal["restart", "link_cut", "host_off", "sr_full", "slow_disk", "guest_dies"]
 
 _MEMBERS: dict[EventKind, tuple[str, ...]] = {
     "restart": (),
     "link_cut": ("host",),
+    "host_off": ("host",),
     "sr_full": ("sr", "bytes"),
     "slow_disk": ("sr", "bytes_per_second"),
     "guest_dies": ("vm", "end"),
 }
 """What each event takes besides its time."""
-_LASTING = frozenset({"link_cut", "sr_full", "slow_disk"})
+_LASTING = frozenset({"link_cut", "host_off", "sr_full", "slow_disk"})
 ENDS = ("crash", "poweroff", "reboot")
 _SHIPPED = Path(__file__).parent / "scenarios"
 

@@ -17,17 +17,17 @@ from collections.abc import Callable
 
 from xapikit.host.faults import Faults
 from xapikit.host.faults.control import Control
-from xapikit.host.pool import Pool
+from xapikit.host.pool import Hardware, Pool
 from xapikit.host.server.dispatch import Dispatcher
-from xapikit.host.server.http import HttpConnection, HttpRequest
+from xapikit.host.server.doors import ServeHost
 from xapikit.host.server.listener import Listener
 from xapikit.host.server.router import Router
 from xapikit.host.server.rpc import Rpc
 
 
 def serve_pool(
-    pool: Pool, faults: Faults, listener: Listener, restart: Callable[[], None]
-) -> Callable[[HttpRequest, HttpConnection, str], bool]:
+    pool: Pool, faults: Faults, hardware: Hardware, listener: Listener, restart: Callable[[], None]
+) -> ServeHost:
     """The function that answers a request addressed to a host of the pool."""
-    control = Control(faults, pool.sessions, lambda: listener.connections, restart, pool.storage)
+    control = Control(faults, pool, hardware, lambda: listener.connections, restart)
     return Router(pool, Rpc(pool, Dispatcher(pool), faults), faults, control).serve

@@ -24,6 +24,7 @@ from typing import Any
 
 from xapikit.host.context import Context, TaskHandle
 from xapikit.host.errors import ApiError
+from xapikit.host.members import Standing
 from xapikit.host.pool import Pool
 from xapikit.host.registry import Implementation, calls
 from xapikit.host.server.derived import derived_call
@@ -114,13 +115,18 @@ class Dispatcher:
             return self._list_methods()
         call = self._calls.get(name)
         if call is None:
+            if origin.host != self._pool.coordinator:
+                self._check_emergency(name, origin)
             raise self._unknown(name, params, origin)
         message = call.message
+        if origin.host != self._pool.coordinator:
+            self._check_emergency(call.method, origin)
         given = len(params) if message.no_session else len(params) - 1
         self._check_arity(call, given)
         if message.no_session:
             session = NULL_REF
-            if origin.host != self._pool.coordinator and call.method not in _LOGINS_ON_MEMBERS:
+            member = origin.host != self._pool.coordinator
+            if member and call.method not in _LOGINS_ON_MEMBERS:
                 raise self._slave(origin)
             arguments = params
         else:
@@ -154,9 +160,16 @@ class Dispatcher:
         if method == "session.local_logout":
             return session
         sessions.check(session)
-        if origin.host != self._pool.coordinator and not sessions.is_local(session):
+        if sessions.is_local(session) and not sessions.is_local(session, origin.host):
+            raise ApiError("SESSION_INVALID", session)
+        if origin.host != self._pool.coordinator and not sessions.is_local(session, origin.host):
             raise self._slave(origin)
         return session
+
+    def _check_emergency(self, method: str, origin: Origin) -> None:
+        """A host that has no coordinator answers emergency calls alone; this is said before anything is looked at."""
+        if method not in MODEL.emergency_calls and self._pool.standing(origin.host) is Standing.EMERGENCY:
+            raise ApiError("HOST_IN_EMERGENCY_MODE")
 
     def _slave(self, origin: Origin) -> ApiError:
         return ApiError("HOST_IS_SLAVE", self._pool.coordinator_address(https=origin.https))

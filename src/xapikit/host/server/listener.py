@@ -67,7 +67,7 @@ class Listener:
     def __init__(self) -> None:
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._lock = threading.Lock()
-        self._sockets: list[socket.socket] = []
+        self._sockets: list[tuple[socket.socket, str]] = []
         self._connections: set[HttpConnection] = set()
         self._broken: dict[str, set[object]] = {}
         self._closed = False
@@ -75,7 +75,7 @@ class Listener:
     def serve(self, bound: Bound, serve: Serve, host: str = "") -> None:
         """Accept connections in a thread of its own and let ``serve`` answer each request to ``host``."""
         with self._lock:
-            self._sockets.append(bound.socket)
+            self._sockets.append((bound.socket, host))
         name = f"xapi-accept-{bound.port}"
         threading.Thread(target=self._accept, args=(bound, serve, host), name=name, daemon=True).start()
 
@@ -83,14 +83,17 @@ class Listener:
         """Stop accepting and cut every connection."""
         with self._lock:
             self._closed = True
-            sockets, self._sockets = self._sockets, []
+            sockets, self._sockets = [listening for listening, _ in self._sockets], []
             connections = list(self._connections)
-        for listening in sockets:
-            with contextlib.suppress(OSError):  # wakes accept(); not every system allows it
-                listening.shutdown(socket.SHUT_RDWR)
-            listening.close()
-        for connection in connections:
-            connection.close()
+        _close(sockets, connections)
+
+    def shut(self, host: str) -> None:
+        """Stop accepting for one host, and cut its connections."""
+        with self._lock:
+            sockets = [listening for listening, served in self._sockets if served == host]
+            self._sockets = [(listening, served) for listening, served in self._sockets if served != host]
+            connections = [connection for connection in self._connections if connection.host == host]
+        _close(sockets, connections)
 
     def cut_all(self) -> None:
         """Break every connection, but go on accepting."""
@@ -123,7 +126,7 @@ class Listener:
                 accepted, peer = bound.socket.accept()
             except OSError as error:
                 self._slots.release()
-                if self._closed or error.errno in (errno.EBADF, errno.EINVAL):
+                if self._closed or bound.socket.fileno() < 0 or error.errno in (errno.EBADF, errno.EINVAL):
                     return
                 LOG.warning("accept failed on port %s: %s", bound.port, error)
                 continue
@@ -150,7 +153,8 @@ class Listener:
                 accepted.settimeout(READ_SECONDS)
                 connection.socket = tls.wrap_socket(accepted, server_side=True)
             with self._lock:
-                if self._closed or self._broken.get(host):
+                shut = all(served != host for _, served in self._sockets)
+                if self._closed or shut or self._broken.get(host):
                     return
                 self._connections.add(connection)
             self._requests(connection, serve)
@@ -178,3 +182,12 @@ class Listener:
             except HttpError as error:
                 connection.reply_error(error, version=version)
                 return
+
+
+def _close(sockets: list[socket.socket], connections: list[HttpConnection]) -> None:
+    for listening in sockets:
+        with contextlib.suppress(OSError):  # wakes accept(); not every system allows it
+            listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+    for connection in connections:
+        connection.close()

@@ -26,6 +26,7 @@ from typing import TypeAlias
 from xapikit.host.context import Context, TaskHandle
 from xapikit.host.errors import ApiError
 from xapikit.host.faults import Faults
+from xapikit.host.members import Standing
 from xapikit.host.pool import Pool
 from xapikit.host.registry import handlers, is_public
 from xapikit.host.server.http import (
@@ -106,6 +107,8 @@ class Router:
 
     def _handle(self, action: str, request: HttpRequest, connection: HttpConnection, host: str) -> bool:
         function = handlers().get(action)
+        if host != self._pool.coordinator and self._pool.standing(host) is Standing.EMERGENCY:
+            raise internal_error("HOST_IN_EMERGENCY_MODE: [ ]")
         verdict = self._faults.transfer_received(action, host, request.query)
         verdict.delay()
         if verdict.cut_before:

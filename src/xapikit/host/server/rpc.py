@@ -81,8 +81,7 @@ class Rpc:
         headers = [("connection", "keep-alive" if keep else "close")]
         headers += [(name, value.format(type=content_type)) for name, value in _COMMON]
         connection.reply("200 OK", headers, reply, version=request.version)
-        if self._pool.restart_wanted:
-            self._pool.restart_if_wanted()
+        self._pool.answered()
         return keep
 
     def _answer(self, call: Request, origin: Origin, verdict: Verdict) -> bytes | None:

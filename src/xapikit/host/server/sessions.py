@@ -50,7 +50,7 @@ class Sessions:
         self._accounts = dict(accounts)
         self._refusal_seconds = refusal_seconds
         self._lock = threading.Lock()
-        self._local: set[str] = set()
+        self._local: dict[str, str] = {}
         self._roles: dict[str, str] = {}
         self._noted: dict[str, float] = {}
         self._blocked: dict[str, list[Callable[[], None]]] = {}
@@ -94,18 +94,20 @@ class Sessions:
             self._roles[ref] = account.role
         return ref
 
-    def login_locally(self, user: str, password: str) -> str:
+    def login_locally(self, user: str, password: str, host: str) -> str:
         """Open a session that only the addressed host knows (``slave_local_login_with_password``)."""
         self.authenticate(user, password)
         ref = self._store.new_ref()
         with self._lock:
-            self._local.add(ref)
+            self._local[ref] = host
         return ref
 
     # use ---------------------------------------------------------------------------------------------------------
 
-    def is_local(self, ref: str) -> bool:
-        return ref in self._local
+    def is_local(self, ref: str, host: str | None = None) -> bool:
+        """Whether a session is one of a single host (of that one, if it is given)."""
+        known = self._local.get(ref)
+        return known is not None and host in (None, known)
 
     def check(self, ref: str) -> None:
         """Raises SESSION_INVALID unless the session lives; keeps ``last_active`` roughly right."""
@@ -157,7 +159,7 @@ class Sessions:
         with self._lock:
             if ref not in self._local:
                 raise ApiError("SESSION_INVALID", ref)
-            self._local.remove(ref)
+            del self._local[ref]
         self._wake(ref)
 
     def close(self) -> None:

@@ -195,9 +195,13 @@ class Storage:
 
     def plugged(self, sr: str) -> Repository:
         """Files of an SR that some host has plugged. Raises HANDLE_INVALID, SR_HAS_NO_PBDS, SR_BACKEND_FAILURE_47,
-        SR_OPERATION_NOT_SUPPORTED (a type without files)."""
+        SR_OPERATION_NOT_SUPPORTED (a type without files), HOST_OFFLINE and CANNOT_CONTACT_HOST when all of them are
+        off."""
         if not has_plugged_pbd(self.store, self.store.get("SR", sr)):
             raise ApiError("SR_HAS_NO_PBDS", sr)
+        hosts = self.hosts_with(sr)
+        if not self.pool.machines.is_on(hosts[0]):  # those that are on come first
+            self.pool.machines.reach(hosts[0])
         repository = self.repository(sr)
         if repository is None:
             raise ApiError("SR_OPERATION_NOT_SUPPORTED", sr)
@@ -213,9 +217,10 @@ class Storage:
         return repository
 
     def hosts_with(self, sr: str) -> list[str]:
-        """Hosts that have an SR plugged, in the order of their PBDs."""
+        """Hosts that have an SR plugged, in the order of their PBDs; those whose machine is off come last."""
         pbds = [self.store.get("PBD", ref) for ref in self.store.get("SR", sr)["PBDs"]]
-        return [pbd["host"] for pbd in pbds if pbd["currently_attached"]]
+        hosts = [pbd["host"] for pbd in pbds if pbd["currently_attached"]]
+        return sorted(hosts, key=lambda host: not self.pool.machines.is_on(host))
 
     def path_of(self, vdi: str) -> Path:
         """File of a VDI. Raises as ``plugged``, and SR_BACKEND_FAILURE_46 when the file is gone."""
