@@ -70,7 +70,11 @@ def _carry(ctx: Context, connection: HttpConnection, guest: socket.socket, frami
 def _open(ctx: Context, request: HttpRequest) -> socket.socket:
     """The console that the request names. Raises HttpError 500 for what a host does not serve, 503 when it is in use
     and the pool limits consoles to one client each."""
-    vm, protocol = _find(ctx, request)
+    try:
+        vm, protocol = find_console(ctx, request)
+    except HttpError as error:
+        error.version = "1.0"
+        raise
     row = ctx.store.get("VM", vm)
     if row["resident_on"] != ctx.host:
         raise _refused("Console is not on this host")
@@ -87,11 +91,12 @@ def _refused(detail: str) -> HttpError:
     return error
 
 
-def _find(ctx: Context, request: HttpRequest) -> tuple[str, Protocols]:
-    """VM and protocol of ``uuid=`` or ``ref=``, each of a console or of a VM (then its rfb console)."""
+def find_console(ctx: Context, request: HttpRequest) -> tuple[str, Protocols]:
+    """VM and protocol of ``uuid=`` or ``ref=``, each of a console or of a VM (then its rfb console). Raises HttpError
+    500."""
     name = request.query.get("ref") or request.query.get("uuid")
     if not name:
-        raise _refused("Failure: Missing parameter")
+        raise internal_error("Failure: Missing parameter")
     for class_name in ("console", "VM"):
         ref = name if ctx.store.peek(class_name, name) is not None else ctx.store.by_uuid(class_name, name)
         if ref is None:
@@ -101,4 +106,4 @@ def _find(ctx: Context, request: HttpRequest) -> tuple[str, Protocols]:
         row = ctx.store.get("console", ref)
         if row["protocol"] in ("rfb", "vt100") and row["VM"] != NULL_REF:
             return row["VM"], row["protocol"]
-    raise _refused(f'Db_exn.Read_missing_uuid("console", "", "{name}")')
+    raise internal_error(f'Db_exn.Read_missing_uuid("console", "", "{name}")')
