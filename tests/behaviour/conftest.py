@@ -35,6 +35,8 @@ from xapikit.wire import jsonrpc, xmlrpc
 
 MIB = 1 << 20
 WATCHED = ("pool", "host", "VM", "VBD", "VDI", "VIF", "SR", "network")
+DONE = frozenset(("HANDLE_INVALID", "VM_BAD_POWER_STATE", "DEVICE_ALREADY_DETACHED"))
+"""What cleaning up meets when there is nothing left to do."""
 LACKING = frozenset(("NOT_IMPLEMENTED", "LICENCE_RESTRICTION", "FEATURE_RESTRICTED"))
 
 
@@ -135,7 +137,7 @@ class Maker:
             try:
                 self.xapi.client.call(method, *params)
             except errors.XapiError as error:
-                if error.code not in ("HANDLE_INVALID", "VM_BAD_POWER_STATE") and error.code not in LACKING:
+                if error.code not in DONE | LACKING:
                     raise
 
         self._undo.callback(call)

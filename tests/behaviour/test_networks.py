@@ -16,9 +16,23 @@ import re
 import pytest
 
 from behaviour.conftest import Caller, Maker
-from xapikit.client import errors
+from xapikit.client import NULL_REF, errors
 
 pytestmark = pytest.mark.usefixtures("runs_vms")
+
+TAG = 4011
+"""A VLAN that nobody else is likely to have."""
+
+
+@pytest.fixture
+def nic(xapi: Caller) -> str:
+    """A NIC of the coordinator that is up."""
+    (pool,) = xapi.client.cache.records("pool").values()
+    for ref, record in xapi("PIF.get_all_records").items():
+        free = record["bond_slave_of"] == NULL_REF and record["managed"] and record["currently_attached"]
+        if record["host"] == pool["master"] and record["physical"] and free:
+            return str(ref)
+    pytest.skip("no NIC of its own on the coordinator")
 
 
 def test_a_network_gets_a_bridge(xapi: Caller, make: Maker) -> None:
@@ -72,3 +86,116 @@ def test_a_vif_is_attached_while_its_vm_runs(xapi: Caller, make: Maker) -> None:
     assert xapi("VIF.get_currently_attached", vif) is True
     xapi("VM.hard_shutdown", vm)
     assert xapi("VIF.get_currently_attached", vif) is False
+
+
+@pytest.mark.parametrize("bridge", ["xenbr99", "xapi99", "tap1", "a-name-of-17-chars"])
+def test_bridges_of_the_toolstack_cannot_be_chosen(xapi: Caller, make: Maker, bridge: str) -> None:
+    with pytest.raises(errors.InvalidValue):
+        make.network(bridge=bridge)
+
+
+@pytest.mark.parametrize("device", ["x", "", "-1"])
+def test_a_vif_position_is_a_number(make: Maker, device: str) -> None:
+    vm, network = make.vm(), make.network()
+    with pytest.raises(errors.InvalidDevice):
+        make.vif(vm, network, device)
+
+
+def test_a_vif_moves_to_another_network(xapi: Caller, make: Maker) -> None:
+    vm, one, two = make.vm(), make.network(), make.network()
+    vif = make.vif(vm, one)
+    xapi("VIF.move", vif, two)
+    assert (xapi("network.get_VIFs", one), xapi("network.get_VIFs", two)) == ([], [vif])
+    xapi("VM.start", vm, False, False)
+    xapi("VIF.move", vif, one)
+    assert (xapi("VIF.get_network", vif), xapi("VIF.get_currently_attached", vif)) == (one, True)
+    xapi("VM.hard_shutdown", vm)
+
+
+def test_addresses_that_a_vif_may_use_are_checked(xapi: Caller, make: Maker) -> None:
+    vif = make.vif(make.vm(), make.network())
+    xapi("VIF.set_locking_mode", vif, "locked")
+    xapi("VIF.set_ipv4_allowed", vif, ["192.0.2.5"])
+    xapi("VIF.add_ipv4_allowed", vif, "192.0.2.6")
+    xapi("VIF.add_ipv4_allowed", vif, "192.0.2.6")
+    assert sorted(xapi("VIF.get_ipv4_allowed", vif)) == ["192.0.2.5", "192.0.2.6"]
+    for field, text in (("ipv4_allowed", "2001:db8::5"), ("ipv6_allowed", "192.0.2.7"), ("ipv4_allowed", "nowhere")):
+        assert xapi.error(f"VIF.add_{field}", vif, text) == ["INVALID_IP_ADDRESS_SPECIFIED", field]
+    xapi("VIF.remove_ipv4_allowed", vif, "192.0.2.5")
+    assert xapi("VIF.get_ipv4_allowed", vif) == ["192.0.2.6"]
+    assert xapi("VIF.get_locking_mode", vif) == "locked"
+
+
+def test_an_attached_vif_is_not_destroyed(xapi: Caller, make: Maker) -> None:
+    vm = make.vm()
+    vif = make.vif(vm, make.network())
+    assert xapi.error("VIF.plug", vif) == ["VM_BAD_POWER_STATE", vm, "running", "halted"]
+    xapi("VM.start", vm, False, False)
+    assert xapi.error("VIF.destroy", vif)[0] == "OPERATION_NOT_ALLOWED"
+    assert xapi.error("VIF.plug", vif)[0] in ("DEVICE_ALREADY_ATTACHED", "VM_MISSING_PV_DRIVERS")
+    xapi("VM.hard_shutdown", vm)
+
+
+def test_the_default_of_a_network_is_not_changed_under_its_guests(xapi: Caller, make: Maker) -> None:
+    vm, network = make.vm(), make.network()
+    vif = make.vif(vm, network)
+    xapi("network.set_default_locking_mode", network, "disabled")
+    xapi("VM.start", vm, False, False)
+    error = xapi.error("network.set_default_locking_mode", network, "unlocked")
+    assert error == ["VIF_IN_USE", network, vif]
+    xapi("VM.hard_shutdown", vm)
+
+
+def test_disks_are_read_over_networks_of_one_kind(xapi: Caller, make: Maker) -> None:
+    used = {purpose for record in xapi.client.cache.records("network").values() for purpose in record["purpose"]}
+    if "insecure_nbd" in used:
+        pytest.skip("this pool reads disks without TLS")
+    one, two = make.network(), make.network()
+    xapi("network.add_purpose", one, "nbd")
+    assert xapi("network.get_purpose", one) == ["nbd"]
+    error = xapi.error("network.add_purpose", two, "insecure_nbd")
+    assert error == ["NETWORK_INCOMPATIBLE_PURPOSES", "insecure_nbd", "nbd"]
+    xapi("network.remove_purpose", one, "nbd")
+    assert xapi("network.get_purpose", one) == []
+
+
+def test_a_vlan_connects_a_network_to_a_nic(xapi: Caller, make: Maker, nic: str) -> None:
+    network, other = make.network(), make.network()
+    host, device = xapi("PIF.get_host", nic), xapi("PIF.get_device", nic)
+    assert xapi.error("VLAN.create", nic, 4095, network) == ["VLAN_TAG_INVALID", "4095"]
+    vlan = xapi("VLAN.create", nic, TAG, network)
+    make.later("VLAN.destroy", vlan)
+    untagged = xapi("VLAN.get_untagged_PIF", vlan)
+    record = xapi("PIF.get_record", untagged)
+    assert (record["device"], record["VLAN"], record["physical"]) == (device, TAG, False)
+    assert (record["VLAN_master_of"], record["network"], record["host"]) == (vlan, network, host)
+    assert vlan in xapi("PIF.get_VLAN_slave_of", nic)
+    assert xapi.error("VLAN.create", nic, TAG, other) == ["PIF_VLAN_EXISTS", device]
+    assert xapi.error("VLAN.create", nic, TAG + 1, network) == ["NETWORK_ALREADY_CONNECTED", host, untagged]
+    assert xapi.error("VLAN.create", untagged, TAG + 1, other) == ["PIF_IS_VLAN", untagged]
+    assert xapi.error("PIF.forget", untagged) == ["PIF_VLAN_STILL_EXISTS", untagged]
+    assert xapi.error("network.destroy", network) == ["NETWORK_CONTAINS_PIF", untagged]
+    xapi("VLAN.destroy", vlan)
+    assert xapi.error("PIF.get_record", untagged) == ["HANDLE_INVALID", "PIF", untagged]
+
+
+def test_the_management_interface_stays(xapi: Caller) -> None:
+    (pool,) = xapi.client.cache.records("pool").values()
+    pif = xapi("host.get_management_interface", pool["master"])
+    assert xapi.error("PIF.unplug", pif) == ["PIF_IS_MANAGEMENT_INTERFACE", pif]
+
+
+def test_a_bond_needs_members_of_one_host(xapi: Caller, make: Maker) -> None:
+    network = make.network()
+    assert xapi.error("Bond.create", network, [], "", "active-backup", {}) == ["PIF_BOND_NEEDS_MORE_MEMBERS"]
+    pifs = {row["host"]: ref for ref, row in xapi("PIF.get_all_records").items() if row["physical"]}
+    if len(pifs) > 1:
+        members = list(pifs.values())[:2]
+        assert xapi.error("Bond.create", network, members, "", "active-backup", {}) == ["PIF_CANNOT_BOND_CROSS_HOST"]
+
+
+def test_addresses_of_a_nic_are_checked(xapi: Caller, nic: str) -> None:
+    error = xapi.error("PIF.reconfigure_ip", nic, "Static", "nowhere", "255.255.255.0", "", "")
+    assert error == ["INVALID_IP_ADDRESS_SPECIFIED", "IP"]
+    error = xapi.error("PIF.reconfigure_ip", nic, "Static", "192.0.2.5", "", "", "")
+    assert error == ["INVALID_IP_ADDRESS_SPECIFIED", "netmask"]

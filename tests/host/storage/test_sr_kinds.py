@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 import pytest
 
@@ -98,6 +99,52 @@ def test_a_device_config_never_leads_out_of_the_state_directory(
     with pytest.raises(ApiError) as caught:
         sr_directory(drivers()[kind], "12345678-0000-4000-8000-000000000001", config, xapi_host.settings)
     assert caught.value.code == error
+
+
+def test_the_exports_of_a_server_are_in_the_error_of_an_incomplete_probe(xapi_host: EmbeddedHost, call: Caller) -> None:
+    host = xapi_host.hosts[0].ref
+    create_sr(call, host, "nfs", {"server": "filer", "serverpath": "/export/vms"}, shared=True)
+    (xapi_host.settings.state / "shares" / "filer" / "export" / "empty").mkdir()
+    code, *_, listing = call.error("SR.probe", host, {"server": "filer"}, "nfs", {})
+    assert code == "SR_BACKEND_FAILURE_101"
+    exports = ElementTree.fromstring(listing)
+    assert exports.tag == "nfs-exports"
+    assert [export.findtext("Path") for export in exports] == ["/export/empty", "/export/vms"]
+    assert {export.findtext("Target") for export in exports} == {"filer"}
+    assert call.error("SR.probe", host, {}, "nfs", {})[0] == "SR_BACKEND_FAILURE_102"
+
+
+def test_a_forgotten_sr_is_found_on_its_device(xapi_host: EmbeddedHost, call: Caller) -> None:
+    host, config = xapi_host.hosts[0].ref, {"device": "/dev/sdb"}
+    sr = create_sr(call, host, "ext", config)
+    uuid, vdi_uuid = call("SR.get_uuid", sr), call("VDI.get_uuid", create_vdi(call, sr))
+    error = call.error("SR.create", host, config, 0, "second", "", "ext", "user", False, {})
+    assert error[0] == "SR_BACKEND_FAILURE_16", "one SR on a device"
+    (pbd,) = call("SR.get_PBDs", sr)
+    call("PBD.unplug", pbd)
+    call("SR.forget", sr)
+
+    def found(device: str) -> list[str | None]:
+        answer = ElementTree.fromstring(call("SR.probe", host, {"device": device}, "ext", {}))
+        return [one.findtext("UUID") for one in answer if one.findtext("Devlist") == device]
+
+    assert (found("/dev/sdb"), found("/dev/sdc")) == ([uuid], [])
+    again = call("SR.introduce", uuid, "again", "", "ext", "user", False, {})
+    call("PBD.plug", call("PBD.create", {"SR": again, "host": host, "device_config": config}))
+    call("SR.scan", again)
+    assert call("VDI.get_uuid", call("SR.get_VDIs", again)[0]) == vdi_uuid
+    call("VDI.destroy", call("SR.get_VDIs", again)[0])
+    call("PBD.unplug", call("SR.get_PBDs", again)[0])
+    call("SR.destroy", again)
+    assert found("/dev/sdb") == []
+
+
+def test_an_sr_of_files_has_no_figures_of_its_own(xapi_host: EmbeddedHost, call: Caller) -> None:
+    sr = xapi_host.pool.row["default_SR"]
+    assert call("SR.get_data_sources", sr) == []
+    assert call.error("SR.query_data_source", sr, "size")[0] == "INTERNAL_ERROR"
+    call("SR.forget_data_source_archives", sr, "size")
+    assert call.error("SR.get_data_sources", "OpaqueRef:nope") == ["HANDLE_INVALID", "SR", "OpaqueRef:nope"]
 
 
 def test_a_failed_creation_leaves_no_rows(xapi_host: EmbeddedHost, call: Caller) -> None:

@@ -14,12 +14,12 @@
 from __future__ import annotations
 
 from typing import Any
-from xml.etree import ElementTree
 
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.registry import implements
-from xapikit.host.storage.drivers import Driver, drivers, sr_directory
+from xapikit.host.storage.blockdevices import check_unused, remember
+from xapikit.host.storage.drivers import known_driver
 from xapikit.host.storage.names import is_uuid
 from xapikit.host.storage.operations import has_plugged_pbd
 from xapikit.host.storage.plugging import plug_pbd, wipe
@@ -29,22 +29,16 @@ from xapikit.host.storage.scan import scan as scan_sr
 from xapikit.host.store import Transaction
 
 
-def _driver(name: str) -> Driver:
-    driver = drivers().get(name.lower())
-    if driver is None:
-        raise ApiError("SR_UNKNOWN_DRIVER", name)
-    return driver
-
-
 @implements("SR.create")
 def create(
     ctx: Context, host: str, device_config: dict[str, str], physical_size: int, name_label: str,
     name_description: str, kind: str, content_type: str, shared: bool, sm_config: dict[str, str],
 ) -> str:  # fmt: skip
-    driver = _driver(kind)
+    driver = known_driver(kind)
     ctx.pool.machines.reach(host)
     storage = ctx.pool.storage
     with ctx.store.transaction() as tx:
+        check_unused(tx, driver, host, device_config)
         sr = tx.create(
             "SR",
             {
@@ -63,6 +57,7 @@ def create(
         repository = storage.repository(sr)
         if isinstance(repository, VhdRepository):
             repository.format()
+            remember(driver, repository.directory, device_config)
         for pbd in pbds:
             plug_pbd(storage, pbd)
         if repository is not None:
@@ -164,30 +159,6 @@ def destroy(ctx: Context, sr: str) -> None:
 @implements("SR.get_supported_types")
 def get_supported_types(ctx: Context) -> list[str]:
     return sorted(row["type"] for row in ctx.store.all("SM").values())
-
-
-@implements("SR.probe")
-def probe(ctx: Context, host: str, device_config: dict[str, str], kind: str, sm_config: dict[str, str]) -> str:
-    driver = _driver(kind)
-    if ctx.store.peek("host", host) is None:
-        raise ApiError("HOST_OFFLINE", host)
-    if "SR_PROBE" not in driver.features:
-        raise ApiError("SR_OPERATION_NOT_SUPPORTED", "")
-    # the directory of an SR is named by its uuid: its siblings are what can be introduced
-    directory = sr_directory(driver, ctx.store.new_uuid(), device_config, ctx.pool.settings).parent
-    found = ElementTree.Element("SRlist")
-    if driver.directory != "own" and directory.is_dir():
-        for entry in sorted(directory.iterdir()):
-            if entry.is_dir() and is_uuid(entry.name):
-                item = ElementTree.SubElement(found, "SR")
-                ElementTree.SubElement(item, "UUID").text = entry.name
-    return '<?xml version="1.0" ?>\n' + ElementTree.tostring(found, encoding="unicode") + "\n"
-
-
-@implements("SR.probe_ext")
-def probe_ext(ctx: Context, host: str, device_config: dict[str, str], kind: str, sm_config: dict[str, str]) -> None:
-    _driver(kind)
-    raise ApiError("SR_OPERATION_NOT_SUPPORTED")
 
 
 # members -------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from xapikit.host.classes.devices import checker
 from xapikit.host.context import Context
+from xapikit.host.domains.sharing import check_sharing
 from xapikit.host.errors import ApiError
 from xapikit.host.positions import AUTODETECT, free_positions, is_device, position_of
 from xapikit.host.registry import implements
@@ -44,13 +45,7 @@ def create_vbd(tx: Transaction, args: dict[str, Any]) -> str:
     if kind == "Disk" and empty:
         raise ApiError("VBD_NOT_REMOVABLE_MEDIA", "in constructor")
     if not empty:
-        row = tx.get("VDI", vdi)
-        if row["type"] in INCOMPATIBLE:
-            raise ApiError("VDI_INCOMPATIBLE_TYPE", vdi, INCOMPATIBLE[row["type"]])
-        if not row["managed"]:
-            raise ApiError("VDI_NOT_MANAGED", vdi)
-        if args["mode"] == "RW" and is_read_only(tx, row):
-            raise ApiError("VDI_READONLY", vdi)
+        check_vdi(tx, vdi, read_only=args["mode"] == "RO")
     return tx.create(
         "VBD",
         {
@@ -62,6 +57,17 @@ def create_vbd(tx: Transaction, args: dict[str, Any]) -> str:
             **{name: args[name] for name in _GIVEN if name in args},
         },
     )
+
+
+def check_vdi(view: View, vdi: str, *, read_only: bool) -> None:
+    """Whether a VBD may be for this disk."""
+    row = view.get("VDI", vdi)
+    if row["type"] in INCOMPATIBLE:
+        raise ApiError("VDI_INCOMPATIBLE_TYPE", vdi, INCOMPATIBLE[row["type"]])
+    if not row["managed"]:
+        raise ApiError("VDI_NOT_MANAGED", vdi)
+    if not read_only and is_read_only(view, row):
+        raise ApiError("VDI_READONLY", vdi)
 
 
 def is_read_only(view: View, vdi: Row) -> bool:
@@ -157,3 +163,7 @@ def eject(ctx: Context, vbd: str) -> None:
 def assert_attachable(ctx: Context, vbd: str) -> None:
     with ctx.store.transaction() as tx:
         check(tx, vbd, "attach")
+        row = tx.get("VBD", vbd)
+        if not row["empty"]:
+            check_vdi(tx, row["VDI"], read_only=row["mode"] == "RO")
+            check_sharing(tx, vbd, row["VDI"], read_only=row["mode"] == "RO")

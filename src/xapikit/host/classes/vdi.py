@@ -118,7 +118,14 @@ def update(ctx: Context, vdi: str) -> None:
         _storage(ctx).refresh_vdi(vdi)
 
 
-@implements("VDI.introduce", "VDI.pool_introduce")
+@implements("VDI.db_forget")
+def db_forget(ctx: Context, vdi: str) -> None:
+    """As a storage manager does for a disk that is gone: whatever is going on with it."""
+    ctx.store.get("VDI", vdi)
+    vdis.forget(_storage(ctx), vdi)
+
+
+@implements("VDI.introduce", "VDI.pool_introduce", "VDI.db_introduce")
 def introduce(
     ctx: Context, uuid: str, name_label: str, name_description: str, sr: str, vdi_type: str, sharable: bool,
     read_only: bool, other_config: dict[str, str], location: str, xenstore_data: dict[str, str],

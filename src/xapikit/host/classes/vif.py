@@ -21,6 +21,7 @@ from typing import Any, Final
 from xapikit.host.classes.devices import checker
 from xapikit.host.classes.pif import MAC_FORM
 from xapikit.host.classes.pif_addresses import check_literal
+from xapikit.host.classes.vm.placement import sees_network
 from xapikit.host.classes.vswitch import check_no_controller
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
@@ -86,6 +87,8 @@ check: Final = checker("VIF")
 @implements("VIF.plug")
 def plug(ctx: Context, vif: str) -> None:
     with ctx.operation("VIF", vif, "plug", check=check):
+        row = ctx.store.get("VIF", vif)
+        _check_reach(ctx.store, row["VM"], row["network"])
         ctx.pool.domains.plug_vif(vif)
         with ctx.store.transaction() as tx:
             tx.update("VIF", vif, currently_attached=True)
@@ -103,9 +106,18 @@ def unplug(ctx: Context, vif: str) -> None:
 @implements("VIF.move")
 def move(ctx: Context, vif: str, network: str) -> None:
     with ctx.store.transaction() as tx:
-        tx.get("VIF", vif)
+        row = tx.get("VIF", vif)
         tx.get("network", network)
+        if row["currently_attached"]:
+            _check_reach(tx, row["VM"], network)
         tx.update("VIF", vif, network=network)
+
+
+def _check_reach(view: View, vm: str, network: str) -> None:
+    """Raise HOST_CANNOT_ATTACH_NETWORK when the host that runs the VM has no interface on the network."""
+    host = view.get("VM", vm)["resident_on"]
+    if view.peek("host", host) is not None and not sees_network(view, host, network):
+        raise ApiError("HOST_CANNOT_ATTACH_NETWORK", host, network)
 
 
 # addresses: those that a locked VIF may use, and those that the guest is told to take --------------------------------

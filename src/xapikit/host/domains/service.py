@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 from xapikit.host.domains.config import disk_config, domain_config, nic_config, vbds_to_attach
 from xapikit.host.domains.model import DiskSource, Domain, DomainConfig, DomainFailed, DomainKind, Ended, Readable
 from xapikit.host.domains.qemu import QemuKind
+from xapikit.host.domains.sharing import check_sharing
 from xapikit.host.domains.timed import TimedKind
 from xapikit.host.domains.timed.kind import Delays
 from xapikit.host.errors import ApiError
@@ -281,9 +282,12 @@ class Domains:
         row = self.store.get("VBD", vbd)
         if row["empty"]:
             return None
-        vdi = vdi or row["VDI"]
+        return self._source(vbd, vdi or row["VDI"], host, read_only=row["mode"] == _MODES_READ_ONLY)
+
+    def _source(self, vbd: str, vdi: str, host: str, *, read_only: bool) -> DiskSource:
+        """Attach a disk for a VBD. Raises VDI_IN_USE and what the storage says."""
+        check_sharing(self.store, vbd, vdi, read_only=read_only)
         serve = self.kind.name != "timed"
-        read_only = row["mode"] == _MODES_READ_ONLY
         try:
             use = self.pool.storage.attach(vdi, read_only, host=host, holder=vbd, serve=serve)
         except ApiError as error:
@@ -332,8 +336,7 @@ class Domains:
         """Put a disk into the empty drive of a running VM; the row is changed by the caller."""
         row = self.store.get("VBD", vbd)
         host = self.store.get("VM", row["VM"])["resident_on"]
-        use = self.pool.storage.attach(vdi, True, host=host, holder=vbd, serve=self.kind.name != "timed")
-        source = DiskSource("nbd", str(use.socket)) if use.socket else DiskSource("file", str(use.file or ""))
+        source = self._source(vbd, vdi, host, read_only=True)
         try:
             with obeyed("VBD", vbd):
                 self.get(row["VM"]).insert(row["uuid"], source)

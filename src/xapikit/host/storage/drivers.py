@@ -26,6 +26,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from xapikit.host.errors import ApiError
 from xapikit.host.settings import HostSettings
 from xapikit.host.storage import errors
 from xapikit.host.storage.errors import backend_failure
@@ -79,6 +80,14 @@ def drivers() -> Mapping[str, Driver]:
     return found
 
 
+def known_driver(name: str) -> Driver:
+    """A type by its name in any case. Raises SR_UNKNOWN_DRIVER."""
+    driver = drivers().get(name.lower())
+    if driver is None:
+        raise ApiError("SR_UNKNOWN_DRIVER", name)
+    return driver
+
+
 def sr_directory(driver: Driver, sr_uuid: str, device_config: Mapping[str, str], settings: HostSettings) -> Path:
     """Where the files of an SR are. Raises what the storage manager says to a bad device_config."""
     for key, number in driver.required:
@@ -88,21 +97,21 @@ def sr_directory(driver: Driver, sr_uuid: str, device_config: Mapping[str, str],
     if driver.directory == "location":
         return _opened(device_config["location"], settings) / sr_uuid
     if driver.directory == "export":
-        share = _share(device_config["server"], device_config["serverpath"], settings)
+        share = share_directory(device_config["server"], device_config["serverpath"], settings)
         return share / sr_uuid
     if driver.directory == "share":
         server, _, path = device_config["server"].replace("\\", "/").lstrip("/").partition("/")
-        return _share(server, path, settings) / sr_uuid
+        return share_directory(server, path, settings) / sr_uuid
     if driver.directory == "iso":
         location = device_config["location"]
         if device_config.get("legacy_mode") == "true":
             return _opened(location, settings)
         server, _, path = location.replace("\\", "/").lstrip("/").partition(":" if ":/" in location else "/")
-        return _share(server, path, settings)
+        return share_directory(server, path, settings)
     return own
 
 
-def _share(server: str, path: str, settings: HostSettings) -> Path:
+def share_directory(server: str, path: str, settings: HostSettings) -> Path:
     """A network share: a directory below ``shares`` that pools with the same setting ``share_root`` have in common."""
     parts = [server, *(part for part in path.split("/") if part)]
     for part in parts:

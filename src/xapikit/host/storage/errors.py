@@ -69,7 +69,7 @@ _TEXTS = {
 }
 
 
-def backend_failure(number: int, detail: str = "") -> ApiError:
-    """The error of a storage manager, with its standard text."""
+def backend_failure(number: int, detail: str = "", listing: str = "") -> ApiError:
+    """The error of a storage manager, with its standard text; ``listing`` is what a probe found on its way."""
     text = _TEXTS[number]
-    return ApiError(f"SR_BACKEND_FAILURE_{number}", "", f"{text} [opterr={detail}]" if detail else text, "")
+    return ApiError(f"SR_BACKEND_FAILURE_{number}", "", f"{text} [opterr={detail}]" if detail else text, listing)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from xapikit.host.errors import ApiError
 from xapikit.host.storage import errors
+from xapikit.host.storage.blockdevices import forget
 from xapikit.host.storage.drivers import drivers
 from xapikit.host.storage.errors import backend_failure
 from xapikit.host.storage.isofiles import IsoRepository
@@ -84,3 +85,4 @@ def wipe(storage: Storage, sr: str) -> None:
     if isinstance(repository, VhdRepository):
         with storage.locked(sr):
             shutil.rmtree(repository.directory, ignore_errors=True)
+            forget(repository.directory)
