@@ -22,8 +22,12 @@ from observed.deviations import deviations
 from observed.replayer import Difference, Replayer
 from xapikit.host import EmbeddedHost
 
-RECORDED_POOL: Final[dict[str, Any]] = {"hosts": 2, "network_backend": "bridge"}
-"""How to start a pool like the recorded one."""
+RECORDED_POOL: Final[dict[str, Any]] = {
+    "hosts": 2,
+    "network_backend": "bridge",
+    "options": {"storage_lacks": "VDI_CONFIG_CBT:VDI_RESET_ON_BOOT:VDI_GENERATE_CONFIG"},
+}
+"""How to start a pool like the recorded one, whose storage managers were stand-ins that can do less than real ones."""
 
 
 @dataclass

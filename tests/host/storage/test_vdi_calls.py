@@ -15,63 +15,12 @@ import hashlib
 import queue
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from xapi_caller import Caller
+from host.storage.conftest import MIB, Sr
 from xapikit import vhd
-from xapikit.host import EmbeddedHost
 from xapikit.host.storage.attachments import Attachment
-from xapikit.host.storage.service import Storage
-
-MIB = 1 << 20
-
-
-class Sr:
-    """The local SR of a pool of one host, its files and its calls."""
-
-    def __init__(self, xapi: EmbeddedHost, call: Caller) -> None:
-        self.call = call
-        self.storage: Storage = xapi.pool.storage
-        self.ref: str = xapi.pool.row["default_SR"]
-        self.host = xapi.hosts[0].ref
-        self.directory = self.storage.plugged(self.ref).directory
-
-    def create(self, size: int = 8 * MIB, **members: Any) -> str:
-        record = {"SR": self.ref, "virtual_size": size, "type": "user", "sharable": False, "read_only": False}
-        vdi: str = self.call("VDI.create", {**record, "other_config": {}, **members})
-        return vdi
-
-    def row(self, vdi: str) -> dict[str, Any]:
-        record: dict[str, Any] = self.call("VDI.get_record", vdi)
-        return record
-
-    def file(self, vdi: str) -> Path:
-        return self.directory / f"{self.row(vdi)['uuid']}.vhd"
-
-    def write(self, vdi: str, offset: int, data: bytes) -> None:
-        with self.storage.opened(vdi, read_only=False, holder="test", host=self.host) as disk:
-            disk.pwrite(offset, data)
-
-    def read(self, vdi: str, offset: int, length: int) -> bytes:
-        buffer = bytearray(length)
-        with self.storage.opened(vdi, read_only=True, holder="test", host=self.host) as disk:
-            disk.pread_into(offset, buffer)
-        return bytes(buffer)
-
-    def collected(self) -> list[dict[str, Any]]:
-        """Rows of the SR after garbage collection."""
-        assert self.storage.collector.wait_idle(30)
-        return [self.row(ref) for ref in self.call("SR.get_VDIs", self.ref)]
-
-    def files(self) -> list[str]:
-        return sorted(path.name for path in self.directory.iterdir())
-
-
-@pytest.fixture
-def sr(xapi_host: EmbeddedHost, call: Caller) -> Sr:
-    return Sr(xapi_host, call)
 
 
 def test_a_disk_is_a_vhd_named_by_its_uuid_with_a_rounded_size(sr: Sr) -> None:
@@ -189,7 +138,7 @@ def test_an_attached_disk_is_snapshot_and_coalesced_under_its_guest(sr: Sr) -> N
 
     assert "rror" not in guest("write -P 1 0 1M")
     assert sr.row(vdi)["sm_config"][f"host_{sr.host}"] == "RW"
-    assert sr.row(vdi)["allowed_operations"] == ["clone", "snapshot"]
+    assert sr.row(vdi)["allowed_operations"] == ["clone", "disable_cbt", "enable_cbt", "snapshot"]
     assert sr.call.error("VDI.destroy", vdi) == ["VDI_IN_USE", vdi, "destroy"]
     snapshot = sr.call("VDI.snapshot", vdi)
     assert "rror" not in guest("write -P 2 0 64k")

@@ -14,14 +14,13 @@
 from __future__ import annotations
 
 from xapikit.host.inventory import Fresh, FreshHost, contributes
-from xapikit.host.storage.drivers import drivers
+from xapikit.host.storage.drivers import refresh_managers
 from xapikit.host.store import Transaction
 
 
 @contributes(rank=40)
 def storage_managers(tx: Transaction, fresh: Fresh) -> None:
-    for driver in drivers().values():
-        tx.create("SM", driver.row())
+    refresh_managers(tx, fresh.settings)
 
 
 @contributes(rank=41)

@@ -27,7 +27,7 @@ from xapikit.model import NULL_REF
 _GIVEN: Final = (
     "bootable", "mode", "type", "unpluggable", "empty", "other_config", "qos_algorithm_type", "qos_algorithm_params",
 )  # fmt: skip
-INCOMPATIBLE: Final = {"ha_statefile": "HA statefile", "redo_log": "Redo log"}
+INCOMPATIBLE: Final = {"ha_statefile": "HA statefile", "redo_log": "Redo log", "cbt_metadata": "CBT metadata"}
 
 
 @implements("VBD.create")

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import hashlib
+import xmlrpc.client
 from typing import Any
 
 from xapikit.host.context import Context
@@ -22,26 +23,12 @@ from xapikit.host.registry import implements
 from xapikit.host.storage import vdis
 from xapikit.host.storage.copying import copy_into, copy_new
 from xapikit.host.storage.motion import move
-from xapikit.host.storage.operations import attachments, has_plugged_pbd
+from xapikit.host.storage.operations import attachments, has_plugged_pbd, type_text
 from xapikit.host.storage.service import Storage
 from xapikit.host.storage.transfer.exporting import export_raw
 
 _GIVEN = ("name_label", "name_description", "type", "sharable", "read_only", "other_config", "xenstore_data", "tags")
 """Members of the record that VDI.create takes over; it ignores the others (observed: create_variants)."""
-
-
-_TYPE_TEXTS = {
-    "ha_statefile": "HA statefile",
-    "redo_log": "Redo log",
-    "rrd": "RRD",
-    "pvs_cache": "PVS cache",
-    "cbt_metadata": "CBT metadata",
-}
-
-
-def _type_text(kind: str) -> str:
-    """A type of VDI as VDI_INCOMPATIBLE_TYPE names it."""
-    return _TYPE_TEXTS.get(kind) or kind.capitalize()
 
 
 def _storage(ctx: Context) -> Storage:
@@ -53,7 +40,7 @@ def _storage(ctx: Context) -> Storage:
 def create(ctx: Context, args: dict[str, Any]) -> str:
     ctx.store.get("SR", args["SR"])
     if args["type"] == "cbt_metadata":
-        raise ApiError("VDI_INCOMPATIBLE_TYPE", "", _type_text(args["type"]))
+        raise ApiError("VDI_INCOMPATIBLE_TYPE", "", type_text(args["type"]))
     fields = {name: args[name] for name in _GIVEN if name in args}
     return vdis.create(_storage(ctx), args["SR"], args["virtual_size"], {**fields, "sm_config": _sm_config(args)})
 
@@ -170,30 +157,21 @@ def set_refused(ctx: Context, vdi: str, value: bool) -> None:
 # further reading -----------------------------------------------------------------------------------------------------
 
 
-@implements("VDI.enable_cbt")
-def enable_cbt(ctx: Context, vdi: str) -> None:
-    _without_feature(ctx, vdi, "enable_cbt")
-
-
-@implements("VDI.disable_cbt")
-def disable_cbt(ctx: Context, vdi: str) -> None:
-    _without_feature(ctx, vdi, "disable_cbt")
-
-
-@implements("VDI.data_destroy")
-def data_destroy(ctx: Context, vdi: str) -> None:
-    _without_feature(ctx, vdi, "data_destroy")
-
-
-@implements("VDI.list_changed_blocks")
-def list_changed_blocks(ctx: Context, vdi_from: str, vdi_to: str) -> str:
-    ctx.store.get("VDI", vdi_to)
-    return _without_feature(ctx, vdi_from, "list_changed_blocks")
-
-
 @implements("VDI.generate_config")
 def generate_config(ctx: Context, host: str, vdi: str) -> str:
-    return _without_feature(ctx, vdi, "generate_config")
+    """How a host attaches the disk without its toolstack, as its storage manager is told on the command line."""
+    with ctx.operation("VDI", vdi, "generate_config"):
+        row = ctx.store.get("VDI", vdi)
+        sr = ctx.store.get("SR", row["SR"])
+        pbds = (ctx.store.get("PBD", ref) for ref in sr["PBDs"])
+        config: dict[str, str] = next((pbd["device_config"] for pbd in pbds if pbd["host"] == host), {})
+        request = {
+            "device_config": config,
+            "sr_uuid": sr["uuid"],
+            "vdi_uuid": row["uuid"],
+            "command": "vdi_attach_from_config",
+        }
+        return xmlrpc.client.dumps((request,), "vdi_attach_from_config")
 
 
 @implements("VDI.revert")
@@ -201,23 +179,9 @@ def revert(ctx: Context, vdi: str) -> None:
     raise ApiError("SR_OPERATION_NOT_SUPPORTED", ctx.store.get("VDI", vdi)["SR"])
 
 
-def _without_feature(ctx: Context, vdi: str, operation: str) -> str:
-    """No storage manager of this host has the feature: the check of the operation says so, or what comes before."""
-    with ctx.operation("VDI", vdi, operation):
-        raise ApiError("SR_OPERATION_NOT_SUPPORTED", ctx.store.get("VDI", vdi)["SR"])
-
-
-@implements("VDI.get_nbd_info")
-def get_nbd_info(ctx: Context, vdi: str) -> list[dict[str, Any]]:
-    # no network of this host has the purpose nbd: clients fall back to /export_raw_vdi
-    ctx.store.get("VDI", vdi)
-    return []
-
-
 @implements("VDI.open_database")
 def open_database(ctx: Context, vdi: str) -> str:
-    row = ctx.store.get("VDI", vdi)
-    raise ApiError("VDI_INCOMPATIBLE_TYPE", vdi, _type_text(row["type"]))
+    raise ApiError("VDI_INCOMPATIBLE_TYPE", vdi, type_text(ctx.store.get("VDI", vdi)["type"]))
 
 
 @implements("VDI.read_database_pool_uuid")

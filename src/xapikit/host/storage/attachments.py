@@ -53,6 +53,11 @@ class Attachment:
     file: Path | None = None
 
     @property
+    def open(self) -> bool:
+        """Whether something can be read or written through it now."""
+        return self.data_path is not None or self.disk is not None
+
+    @property
     def socket(self) -> Path | None:
         return self.data_path.socket if self.data_path is not None else None
 
@@ -147,8 +152,8 @@ class Attachments:
             LOG.warning("%s", error)
             raise backend_failure(errors.VDI_UNAVAILABLE, error.why) from error
 
-    def end(self, use: Attachment) -> None:
-        """Close what is open through a use and give it back."""
+    def close(self, use: Attachment) -> None:
+        """Close what is open through a use; ``unlock`` gives it back."""
         try:
             if use.data_path is not None:
                 self._data_paths.close(use.data_path)
@@ -156,7 +161,6 @@ class Attachments:
                 use.disk.close()
         finally:
             use.data_path = use.disk = None
-            self.unlock(use)
 
     def adopt(self, path: DataPath) -> None:
         """Take over a data path of an earlier server."""
@@ -190,6 +194,10 @@ class Attachments:
         with self._lock:
             disk = self._disks.get(vdi)
             return list(disk.uses.values()) if disk is not None else []
+
+    def writers(self, vdi: str) -> list[Attachment]:
+        """The uses through which a disk is open for writing."""
+        return [use for use in self.uses(vdi) if use.open and not use.read_only]
 
     def all(self) -> list[Attachment]:
         with self._lock:

@@ -26,6 +26,7 @@ from types import TracebackType
 from typing import Protocol
 
 from xapikit import vhd
+from xapikit.host.storage.changes import ChangeTracker, tracker_of
 
 Buffer = bytes | bytearray | memoryview
 
@@ -148,7 +149,8 @@ def open_disk(path: Path, *, writable: bool = False, write_behind: int = 0) -> D
 class SwitchableDisk:
     """A disk whose file may be closed and exchanged between two requests.
 
-    Requests wait while it is paused. The size stays what it was at first: an attached disk is not resized.
+    Requests wait while it is paused. The size stays what it was at first: an attached disk is not resized. What is
+    written is noted in the changed-block log of the disk, if there is one when it is opened or goes on.
     """
 
     def __init__(
@@ -166,7 +168,8 @@ class SwitchableDisk:
         self._turn = threading.Condition()
         self._users = 0
         self._closed = False
-        self._disk: Disk | None = open_disk(path, writable=writable, write_behind=write_behind)
+        self._changes: ChangeTracker | None = None
+        self._disk: Disk | None = self._open(path, write_behind)
         self.size = self._disk.size
 
     def __enter__(self) -> SwitchableDisk:
@@ -176,6 +179,28 @@ class SwitchableDisk:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _open(self, path: Path, write_behind: int = 0) -> Disk:
+        disk = open_disk(path, writable=self.writable, write_behind=write_behind)
+        try:
+            self._changes = tracker_of(path) if self.writable else None
+        except BaseException:
+            disk.close()
+            raise
+        return disk
+
+    def _shut(self, disk: Disk | None) -> None:
+        changes, self._changes = self._changes, None
+        try:
+            if disk is not None:
+                disk.close()
+        finally:
+            if changes is not None:
+                changes.close()
+
+    def _written(self, offset: int, length: int) -> None:
+        if self._changes is not None:
+            self._changes.mark(offset, length)
 
     def _enter(self) -> Disk:
         with self._turn:
@@ -207,6 +232,7 @@ class SwitchableDisk:
             if self._limits is not None:
                 self._limits.admit(disk, offset, len(data))
                 self._limits.pace(len(data))
+            self._written(offset, len(data))
             disk.pwrite(offset, data)
         finally:
             self._leave()
@@ -214,6 +240,7 @@ class SwitchableDisk:
     def write_zeroes(self, offset: int, length: int) -> None:
         disk = self._enter()
         try:
+            self._written(offset, length)
             disk.write_zeroes(offset, length)
         finally:
             self._leave()
@@ -221,6 +248,8 @@ class SwitchableDisk:
     def flush(self) -> None:
         disk = self._enter()
         try:
+            if self._changes is not None:
+                self._changes.flush()
             disk.flush()
         finally:
             self._leave()
@@ -252,8 +281,7 @@ class SwitchableDisk:
             disk, self._disk = self._disk, None
             while self._users:
                 self._turn.wait()
-            if disk is not None:
-                disk.close()
+            self._shut(disk)
 
     def resume(self, path: Path | None = None, *, limits: Limits | None = None) -> None:
         """Open the file again, or another one (with ``limits``) from now on. Raises what opening raises; it is paused
@@ -265,7 +293,7 @@ class SwitchableDisk:
                 raise OSError(f"{self.path} is in use: pause it before it is exchanged for {path}")
             if self._closed:
                 raise OSError(f"{self.path} is closed")
-            self._disk = open_disk(path or self.path, writable=self.writable)
+            self._disk = self._open(path or self.path)
             self.path = path or self.path
             self._limits = limits or self._limits
             self._turn.notify_all()
@@ -278,5 +306,4 @@ class SwitchableDisk:
             self._turn.notify_all()
             while self._users:
                 self._turn.wait()
-            if disk is not None:
-                disk.close()
+            self._shut(disk)

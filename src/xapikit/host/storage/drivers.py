@@ -30,6 +30,7 @@ from xapikit.host.errors import ApiError
 from xapikit.host.settings import HostSettings
 from xapikit.host.storage import errors
 from xapikit.host.storage.errors import backend_failure
+from xapikit.host.store import Transaction
 
 _PLAIN = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 
@@ -48,11 +49,12 @@ class Driver:
     """Keys of device_config that must be there, and the number of the error when they are not."""
     driver_filename: str
     configuration: Mapping[str, str]
-    features: frozenset[str]
+    features: Mapping[str, int]
+    """What it can do, with the version of each."""
 
-    def row(self) -> dict[str, Any]:
-        """Fields of the SM row."""
-        names = sorted(self.features)
+    def row(self, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """Fields of the SM row; features ``without`` are not there."""
+        features = {name: version for name, version in sorted(self.features.items()) if name not in without}
         return {
             "name_label": self.name_label,
             "name_description": self.name_description,
@@ -62,8 +64,8 @@ class Driver:
             "version": "1.0",
             "required_api_version": "1.0",
             "configuration": dict(self.configuration),
-            "capabilities": names,
-            "features": dict.fromkeys(names, 1),
+            "capabilities": list(features),
+            "features": features,
             "driver_filename": self.driver_filename,
         }
 
@@ -75,7 +77,8 @@ def drivers() -> Mapping[str, Driver]:
     found = {}
     for name, entry in table.items():
         required = tuple((key, number) for key, number in entry.pop("required"))
-        features = frozenset(entry.pop("features"))
+        split = (name.partition("/") for name in entry.pop("features"))
+        features = {name: int(version or 1) for name, _, version in split}
         found[name] = Driver(type=name, required=required, features=features, **entry)
     return found
 
@@ -86,6 +89,21 @@ def known_driver(name: str) -> Driver:
     if driver is None:
         raise ApiError("SR_UNKNOWN_DRIVER", name)
     return driver
+
+
+def refresh_managers(tx: Transaction, settings: HostSettings) -> None:
+    """Make the SM rows say what the storage managers can do, as a host does at each start of its toolstack.
+
+    The setting ``storage_lacks`` names features (joined by ``:``) that they are to lack: for a host of another release.
+    """
+    lacking = frozenset(settings.options.get("storage_lacks", "").split(":"))
+    known = {row["type"]: ref for ref, row in tx.all("SM").items()}
+    for driver in drivers().values():
+        row = driver.row(lacking)
+        if driver.type in known:
+            tx.update("SM", known[driver.type], **row)
+        else:
+            tx.create("SM", row)
 
 
 def sr_directory(driver: Driver, sr_uuid: str, device_config: Mapping[str, str], settings: HostSettings) -> Path:

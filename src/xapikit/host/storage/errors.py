@@ -38,6 +38,10 @@ SERVERPATH_MISSING = 101
 SERVER_MISSING = 102
 CHAIN_TOO_LONG = 109
 RESIZE_FAILED = 110
+CBT_ACTIVATE_FAILED = 457
+CBT_DEACTIVATE_FAILED = 458
+CBT_INCONSISTENT = 459
+CBT_CHANGED_BLOCKS = 460
 IO_ERROR = 200
 GENERAL_ERROR = 202
 INVALID_LOCAL_PATH = 226
@@ -63,6 +67,10 @@ _TEXTS = {
     SERVER_MISSING: "The request is missing the server parameter",
     CHAIN_TOO_LONG: "The snapshot chain is too long",
     RESIZE_FAILED: "Failed to resize VDI",
+    CBT_ACTIVATE_FAILED: "Unable to activate changed block tracking.",
+    CBT_DEACTIVATE_FAILED: "Unable to deactivate changed block tracking.",
+    CBT_INCONSISTENT: "Changed block tracking log is in an inconsistent state.",
+    CBT_CHANGED_BLOCKS: "Failed to calculate changed blocks for given VDIs.",
     IO_ERROR: "I/O Error",
     GENERAL_ERROR: "General backend error",
     INVALID_LOCAL_PATH: "Invalid local path",

@@ -11,8 +11,8 @@
 # under the License.
 """File names inside an SR directory, and the promise that no name leads out of it.
 
-A VDI is ``<uuid>.vhd`` or, in an ISO SR, any ``*.iso`` or ``*.img``; everything else in the directory is ignored by
-scans: names of our own start with a dot (wire reference 4.4).
+A VDI is ``<uuid>.vhd``, with ``<uuid>.cbtlog`` when its changes are tracked, or, in an ISO SR, any ``*.iso`` or
+``*.img``; everything else in the directory is ignored by scans: names of our own start with a dot (wire reference 4.4).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _LOCATION = re.compile(r"[^/\x00]{1,255}")
 
 VHD_SUFFIX = ".vhd"
+CBT_SUFFIX = ".cbtlog"
 ISO_SUFFIXES = (".iso", ".img")
 
 
@@ -41,9 +42,17 @@ def vhd_path(directory: Path, uuid: str) -> Path:
 
 def vhd_uuid(name: str) -> str | None:
     """The uuid that a file name stands for, or None when the file is no VDI of a file based SR."""
-    if name.endswith(VHD_SUFFIX) and is_uuid(name[: -len(VHD_SUFFIX)]):
-        return name[: -len(VHD_SUFFIX)]
-    return None
+    return _stem(name, VHD_SUFFIX)
+
+
+def cbt_uuid(name: str) -> str | None:
+    """The uuid of the VDI whose changed-block log has that file name, or None when it is no such log."""
+    return _stem(name, CBT_SUFFIX)
+
+
+def _stem(name: str, suffix: str) -> str | None:
+    stem = name.removesuffix(suffix)
+    return stem if stem != name and is_uuid(stem) else None
 
 
 def iso_path(directory: Path, location: str) -> Path:

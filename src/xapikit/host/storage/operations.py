@@ -20,7 +20,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from xapikit.host.errors import ApiError
 from xapikit.host.storage.drivers import Driver, drivers
@@ -51,6 +51,17 @@ def driver_of(sr: Row) -> Driver | None:
     return drivers().get(sr["type"])
 
 
+def features_of(view: View, sr: Row) -> Mapping[str, int]:
+    """What the storage manager of an SR can do: its SM row says so."""
+    found: Mapping[str, int] = next((row["features"] for row in view.find("SM", type=sr["type"]).values()), {})
+    return found
+
+
+def has_feature(view: View, sr: Row, feature: str) -> bool:
+    """Whether the storage manager of an SR can do something."""
+    return feature in features_of(view, sr)
+
+
 def attachments(view: View, row: Row) -> list[str]:
     """How a VDI is attached: ``RW`` or ``RO`` per VBD that has it and per host whose dom0 does."""
     found = []
@@ -67,6 +78,26 @@ def has_plugged_pbd(view: View, sr: Row) -> bool:
     return any(pbd is not None and pbd["currently_attached"] for pbd in pbds)
 
 
+def has_children(view: View, row: Row) -> bool:
+    """Whether the files of other VDIs are based on that of a VDI."""
+    siblings = (view.peek("VDI", ref) for ref in view.get("SR", row["SR"])["VDIs"])
+    return any(other is not None and other["sm_config"].get("vhd-parent") == row["uuid"] for other in siblings)
+
+
+_TYPE_TEXTS = {
+    "ha_statefile": "HA statefile",
+    "redo_log": "Redo log",
+    "rrd": "RRD",
+    "pvs_cache": "PVS cache",
+    "cbt_metadata": "CBT metadata",
+}
+
+
+def type_text(kind: str) -> str:
+    """A type of VDI as VDI_INCOMPATIBLE_TYPE names it."""
+    return _TYPE_TEXTS.get(kind) or kind.capitalize()
+
+
 # VDI -----------------------------------------------------------------------------------------------------------------
 
 
@@ -77,34 +108,70 @@ def check_vdi(view: View, ref: str, operation: str) -> None:
     for other, name in row["current_operations"].items():
         if name not in rule["beside"]:
             raise ApiError("OTHER_OPERATION_IN_PROGRESS", "VDI", ref, name, other)
-    _check_vdi_now(view, ref, row, operation, rule)
+    _check_vdi_now(_facts(view, row), ref, row, operation, rule)
 
 
-def _check_vdi_now(view: View, ref: str, row: Row, operation: str, rule: Mapping[str, Any]) -> None:
-    modes = attachments(view, row)
+class _Facts(NamedTuple):
+    """What the checks of all operations of a VDI look at."""
+
+    modes: list[str]
+    plugged: bool
+    features: Mapping[str, int]
+
+
+def _facts(view: View, row: Row) -> _Facts:
+    sr = view.peek("SR", row["SR"])
+    plugged = sr is not None and has_plugged_pbd(view, sr)
+    return _Facts(attachments(view, row), plugged, features_of(view, sr) if sr is not None else {})
+
+
+def _check_vdi_now(facts: _Facts, ref: str, row: Row, operation: str, rule: Mapping[str, Any]) -> None:
+    modes = facts.modes
     if modes and (rule["attached"] == "no" or (rule["attached"] == "read-only" and "RW" in modes)):
         raise ApiError("VDI_IN_USE", ref, operation)
-    sr = view.peek("SR", row["SR"])
-    if sr is None or not has_plugged_pbd(view, sr):
+    if not facts.plugged:
         raise ApiError("SR_HAS_NO_PBDS", row["SR"])
-    driver = driver_of(sr)
-    if rule["feature"] and (driver is None or rule["feature"] not in driver.features):
+    if rule["feature"] and rule["feature"] not in facts.features:
         raise ApiError("SR_OPERATION_NOT_SUPPORTED", row["SR"])
     if not row["managed"]:
         raise ApiError("VDI_NOT_MANAGED", ref)
-    if operation == "data_destroy" and not row["is_a_snapshot"]:
-        raise ApiError("OPERATION_NOT_ALLOWED", "VDI is not a snapshot")
+    if row["type"] == "cbt_metadata" and not rule.get("metadata"):
+        raise ApiError("VDI_INCOMPATIBLE_TYPE", ref, type_text(row["type"]))
+    if row["cbt_enabled"] and not rule.get("tracked", True):
+        raise ApiError("VDI_CBT_ENABLED", ref)
+    _check_kind(ref, row, operation)
+
+
+def _check_kind(ref: str, row: Row, operation: str) -> None:
+    """What an operation demands of the VDI itself, in the order of a host."""
+    if operation in ("enable_cbt", "disable_cbt"):
+        if row["is_a_snapshot"]:
+            raise ApiError("OPERATION_NOT_ALLOWED", f"VDI is a snapshot: {ref}")
+        if row["type"] not in ("user", "system"):
+            raise ApiError("VDI_INCOMPATIBLE_TYPE", ref, type_text(row["type"]))
+    if operation == "data_destroy":
+        if not row["is_a_snapshot"]:
+            raise ApiError("OPERATION_NOT_ALLOWED", f"VDI is not a snapshot: {ref}")
+        if not row["cbt_enabled"]:
+            raise ApiError("VDI_NO_CBT_METADATA", ref)
+    if operation in ("destroy", "data_destroy", "forget") and row["type"] == "rrd":
+        raise ApiError("VDI_HAS_RRDS", ref)
+    if operation == "snapshot" and row["sharable"]:
+        raise ApiError("VDI_IS_SHARABLE", ref)
+    if operation in ("snapshot", "enable_cbt", "disable_cbt") and row["on_boot"] == "reset":
+        raise ApiError("VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION")
 
 
 def vdi_allowed(view: View, ref: str, row: Row) -> list[str]:
     """``VDI.allowed_operations``."""
     running = set(row["current_operations"].values())
+    facts = _facts(view, row)
     allowed = []
     for operation, rule in sorted(vdi_operations().items()):
         if not rule.get("listed", True) or not running <= set(rule["beside"]):
             continue
         try:
-            _check_vdi_now(view, ref, row, operation, rule)
+            _check_vdi_now(facts, ref, row, operation, rule)
         except ApiError:
             continue
         allowed.append(operation)
@@ -121,8 +188,7 @@ def check_sr(view: View, ref: str, operation: str) -> None:
     for other, name in row["current_operations"].items():
         if rule.get("alone") or sr_operations()[name].get("alone"):
             raise ApiError("OTHER_OPERATION_IN_PROGRESS", "SR", ref, name, other)
-    driver = driver_of(row)
-    if rule["feature"] and (driver is None or rule["feature"] not in driver.features):
+    if rule["feature"] and not has_feature(view, row, rule["feature"]):
         raise ApiError("SR_OPERATION_NOT_SUPPORTED", ref)
     if rule.get("pbds"):
         if has_plugged_pbd(view, row):

@@ -20,6 +20,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def this_boot() -> str:
+    """Names the time since the machine was started last."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def noted_boot(path: Path) -> str:
+    """The ``this_boot`` of the last call with that file, which holds the present one afterwards."""
+    before = path.read_text() if path.exists() else ""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(this_boot())
+    return before
+
+
 @dataclass(frozen=True)
 class ProcessIdentity:
     """A process of this machine since its last boot."""

@@ -201,26 +201,31 @@ class VhdRepository:
 
     # after a kill ------------------------------------------------------------------------------------------------
 
-    def settle(self, known: Callable[[str], bool]) -> bool:
-        """Finish or undo what a killed server had under way; ``known(uuid)`` says whether the VDI has a row.
+    def settle(self, known: Callable[[str], bool], drop_log: Callable[[str], None]) -> bool:
+        """Finish or undo what a killed server had under way; ``known(uuid)`` says whether the VDI has a row, and
+        ``drop_log(uuid)`` removes its changed-block log.
 
         True when there was something (the SR wants a scan then). Also removes unfinished files of the VHD library.
         """
         notes = list(found(self.directory))
         for path, intent in notes:
             LOG.warning("settling what was under way in %s: %s", self.directory, intent)
-            self.settle_one(intent, known)
+            self.settle_one(intent, known, drop_log)
             path.unlink()
         for path in self.directory.glob(".*.new"):
             path.unlink()
         return bool(notes)
 
-    def settle_one(self, intent: Intent, known: Callable[[str], bool]) -> None:
+    def settle_one(self, intent: Intent, known: Callable[[str], bool], drop_log: Callable[[str], None]) -> None:
         """Settle one change that was cut short, by looking at what there is."""
         for uuid in intent.new:
             if not known(uuid):
+                drop_log(uuid)
                 self.path(uuid).unlink(missing_ok=True)
-        if intent.kind == "destroy" and not known(intent.leaf):
+        if intent.kind == "data-destroy" and known(intent.leaf):
+            self.path(intent.leaf).unlink(missing_ok=True)
+        elif intent.kind == "destroy" and not known(intent.leaf):
+            drop_log(intent.leaf)
             self.destroy(intent.leaf, has_children=self._has_children(intent.leaf))
         elif intent.kind == "snapshot" and self.path(intent.base).exists():
             if self.path(intent.base).samefile(self.path(intent.leaf)):

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xapikit.host.storage.tree import Node
-from xapikit.host.store import Transaction
+from xapikit.host.store import Row, Transaction
 from xapikit.model import NULL_REF
 
 
@@ -32,7 +32,23 @@ def node_fields(node: Node, sm_config: Mapping[str, str]) -> dict[str, Any]:
         "physical_utilisation": node.physical_size,
         "sm_config": config,
         "managed": not node.hidden,
+        "cbt_enabled": node.tracked,
     }
+
+
+def metadata_fields(sm_config: Mapping[str, str]) -> dict[str, Any]:
+    """Fields of a VDI of which only the changed-block log is left."""
+    return {
+        "type": "cbt_metadata",
+        "physical_utilisation": 0,
+        "cbt_enabled": True,
+        "sm_config": {key: value for key, value in sm_config.items() if key not in ("vhd-parent", "vdi_type")},
+    }
+
+
+def allocation(row: Row) -> int:
+    """Bytes that a VDI counts in ``SR.virtual_allocation``."""
+    return row["virtual_size"] if row["managed"] and row["type"] != "cbt_metadata" else 0
 
 
 def base_copy(sr: str, node: Node) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xapikit.host.storage import changes
 from xapikit.host.storage.isofiles import IsoRepository
 from xapikit.host.storage.repository import VhdRepository
-from xapikit.host.storage.rows import base_copy, node_fields, remove_row
+from xapikit.host.storage.rows import base_copy, metadata_fields, node_fields, remove_row
 from xapikit.host.storage.tree import Tree
 from xapikit.host.store import Transaction
 
@@ -38,6 +39,7 @@ def scan(storage: Storage, sr: str) -> None:
             numbers = repository.capacity.sizes()
             with storage.store.transaction() as tx:
                 _vhd_rows(storage, tx, sr, tree)
+                _log_rows(storage, tx, sr, repository, tree)
                 storage.refresh_sr(tx, sr, numbers)
         else:
             files = repository.files()
@@ -51,7 +53,7 @@ def scan(storage: Storage, sr: str) -> None:
 def _vhd_rows(storage: Storage, tx: Transaction, sr: str, tree: Tree) -> None:
     known = {tx.get("VDI", ref)["uuid"]: ref for ref in tx.get("SR", sr)["VDIs"]}
     for uuid, ref in known.items():
-        if uuid not in tree.nodes:
+        if uuid not in tree.nodes and uuid not in tree.logs:
             remove_row(tx, ref, vbds=False)
     for node in tree.nodes.values():
         if node.uuid in known:
@@ -63,6 +65,23 @@ def _vhd_rows(storage: Storage, tx: Transaction, sr: str, tree: Tree) -> None:
             tx.create("VDI", {**fields, "uuid": node.uuid, "location": node.uuid, "SR": sr, "type": "user"})
         elif node.uuid in tree.children:
             tx.create("VDI", base_copy(sr, node))
+
+
+def _log_rows(storage: Storage, tx: Transaction, sr: str, repository: VhdRepository, tree: Tree) -> None:
+    """A changed-block log without its disk is a VDI of type cbt_metadata."""
+    for uuid in sorted(tree.logs - tree.nodes.keys()):
+        ref = storage.store.by_uuid("VDI", uuid)
+        row = tx.peek("VDI", ref) if ref is not None else None
+        if ref is not None and row is not None:
+            if row["SR"] == sr:
+                tx.update("VDI", ref, **metadata_fields(row["sm_config"]))
+            continue
+        try:
+            size = changes.read(changes.log_path(repository.directory, uuid)).size
+        except (changes.DamagedLog, FileNotFoundError):
+            size = 0
+        fields = {"uuid": uuid, "location": uuid, "SR": sr, "virtual_size": size, "managed": True}
+        tx.create("VDI", {**metadata_fields({}), **fields})
 
 
 def _iso_rows(tx: Transaction, sr: str, repository: IsoRepository, files: dict[str, int]) -> None:

@@ -17,17 +17,18 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xapikit.host.errors import ApiError
-from xapikit.host.storage import errors
+from xapikit.host.storage import errors, tracking
 from xapikit.host.storage.attachments import Attachment, Attachments
 from xapikit.host.storage.autoscan import AutoScan
 from xapikit.host.storage.collector import Collector
 from xapikit.host.storage.datapath.manager import DataPath, DataPaths
 from xapikit.host.storage.disks import SwitchableDisk
-from xapikit.host.storage.drivers import sr_directory
+from xapikit.host.storage.drivers import refresh_managers, sr_directory
 from xapikit.host.storage.errors import backend_failure
 from xapikit.host.storage.flusher import Flusher
 from xapikit.host.storage.intents import Intent, noted
@@ -39,10 +40,12 @@ from xapikit.host.storage.operations import (
     driver_of,
     has_plugged_pbd,
     sr_allowed,
+    type_text,
     vdi_allowed,
 )
+from xapikit.host.storage.processes import noted_boot, this_boot
 from xapikit.host.storage.repository import VhdRepository
-from xapikit.host.storage.rows import node_fields
+from xapikit.host.storage.rows import allocation, metadata_fields, node_fields
 from xapikit.host.storage.scan import scan
 from xapikit.host.storage.tree import Node
 from xapikit.host.store import Transaction
@@ -75,6 +78,7 @@ class Storage:
         self._lock = threading.Lock()
         self._listeners: list[Callable[[Attachment, bool], None]] = []
         self._restarts: dict[tuple[str, str], int] = {}
+        self._same_boot = noted_boot(pool.state / "run" / "boot") == this_boot()
         pool.operations.register("VDI", check_vdi)
         pool.operations.register("SR", check_sr)
         self.store.derive("VDI", "allowed_operations", vdi_allowed, via={"VBD": "VDI"})
@@ -84,6 +88,8 @@ class Storage:
 
     def start(self) -> None:
         """Make missing directories, settle what a killed server left, find data paths again."""
+        with self.store.transaction() as tx:
+            refresh_managers(tx, self.pool.settings)
         for path in self.data_paths.adopt():
             if self.store.peek("VDI", path.labels["vdi"]) is None:
                 self.data_paths.close(path)
@@ -104,6 +110,8 @@ class Storage:
             repository.format()
             if isinstance(repository, VhdRepository):
                 self.settle(sr, repository)
+                if self._same_boot:
+                    tracking.recover(self, repository)
                 self.collector.kick(sr)
             numbers = repository.capacity.sizes()
             with self.store.transaction() as tx:
@@ -115,8 +123,11 @@ class Storage:
     def settle(self, sr: str, repository: VhdRepository) -> None:
         """Finish or undo what a killed server had under way in an SR; rows follow by a scan."""
         with self.locked(sr):
-            if repository.settle(lambda uuid: self.store.by_uuid("VDI", uuid) is not None):
+            if repository.settle(self._known, partial(tracking.drop_log, self, repository)):
                 scan(self, sr)
+
+    def _known(self, uuid: str) -> bool:
+        return self.store.by_uuid("VDI", uuid) is not None
 
     @contextmanager
     def noted(self, sr: str, repository: VhdRepository, intent: Intent) -> Iterator[None]:
@@ -126,7 +137,7 @@ class Storage:
                 yield
             except BaseException:
                 try:
-                    repository.settle_one(intent, lambda uuid: self.store.by_uuid("VDI", uuid) is not None)
+                    repository.settle_one(intent, self._known, partial(tracking.drop_log, self, repository))
                     scan(self, sr)
                 except Exception:
                     LOG.exception("%s failed half-way in %s, and cannot be settled", intent, repository.directory)
@@ -252,7 +263,7 @@ class Storage:
             return
         if grown is None:
             rows = (tx.peek("VDI", ref) for ref in row["VDIs"])
-            virtual = sum(vdi["virtual_size"] for vdi in rows if vdi is not None and vdi["managed"])
+            virtual = sum(allocation(vdi) for vdi in rows if vdi is not None)
         else:
             virtual = row["virtual_allocation"] + grown
         size, used = numbers
@@ -283,6 +294,8 @@ class Storage:
         a ``socket``. Raises VDI_IN_USE, SR_HAS_NO_PBDS, SR_NOT_ATTACHED, SR_BACKEND_FAILURE_46.
         """
         row = self.store.get("VDI", vdi)
+        if row["type"] == "cbt_metadata":
+            raise ApiError("VDI_INCOMPATIBLE_TYPE", vdi, type_text(row["type"]))
         path = self.path_of(vdi)
         hosts = self.hosts_with(row["SR"])
         if host is not None and host not in hosts:
@@ -296,6 +309,8 @@ class Storage:
                 if path.suffix != VhdRepository.suffix and read_only:
                     use.file = path
                 else:
+                    if not read_only:
+                        tracking.activate(self, vdi, path)
                     self.attachments.serve(use, path)
             except BaseException:
                 self.attachments.unlock(use)
@@ -306,7 +321,7 @@ class Storage:
         """End a use: what the guest wrote is in the file when this returns. Nothing happens when there is none."""
         for use in self.attachments.uses(vdi):
             if use.holder == (holder or vdi):
-                self.attachments.end(use)
+                self._end(use)
                 self._restarts.pop((vdi, use.holder), None)
                 row = self.store.peek("VDI", vdi)
                 if row is not None and not use.read_only:
@@ -315,6 +330,20 @@ class Storage:
                     except ApiError as error:  # the SR went away under its disk: a later scan or update tells
                         LOG.info("VDI %s is detached, its size is not known: %s", row["uuid"], error)
                     self.collector.kick(row["SR"])
+
+    def _end(self, use: Attachment) -> None:
+        """Close a use and give it back; its changed-block log is in order before somebody else may have the disk."""
+        was_open = use.open
+        try:
+            self.attachments.close(use)
+        finally:
+            row = self.store.peek("VDI", use.vdi)
+            if row is None or not row["cbt_enabled"] or use.read_only or not was_open:
+                self.attachments.unlock(use)
+            else:
+                with self.locked(row["SR"]):
+                    tracking.deactivate(self, use)
+                    self.attachments.unlock(use)
 
     def attached(self, vdi: str, *, holder: str = "") -> Attachment | None:
         """The use of that holder, found again after a restart too."""
@@ -327,17 +356,21 @@ class Storage:
         sr = self.store.get("VDI", vdi)["SR"]
         repository = self.plugged(sr)
         with self.locked(sr):
+            if self.store.get("VDI", vdi)["type"] == "cbt_metadata":
+                raise ApiError("VDI_INCOMPATIBLE_TYPE", vdi, type_text("cbt_metadata"))
             path = self.path_of(vdi)
             use = self.attachments.lock(vdi, holder=holder, host=host, read_only=read_only)
             try:
+                if not read_only:
+                    tracking.activate(self, vdi, path)
                 disk = self.attachments.open(use, path, repository.capacity)
             except (VhdError, OSError) as error:
-                self.attachments.end(use)
+                self._end(use)
                 raise backend_failure(errors.VDI_UNAVAILABLE, str(error)) from error
         try:
             yield disk
         finally:
-            self.attachments.end(use)
+            self._end(use)
             if self.store.peek("VDI", vdi) is not None and not read_only:
                 self.refresh_vdi(vdi)
             self.collector.kick(sr)
@@ -355,7 +388,10 @@ class Storage:
         row = self.store.get("VDI", vdi)
         repository = self.plugged(row["SR"])
         if isinstance(repository, VhdRepository):
-            fields = node_fields(repository.node(row["location"]), row["sm_config"])
+            if row["type"] == "cbt_metadata":
+                fields = metadata_fields(row["sm_config"])
+            else:
+                fields = node_fields(repository.node(row["location"]), row["sm_config"])
         else:
             stat = repository.path(row["location"]).stat()
             fields = {"virtual_size": stat.st_size, "physical_utilisation": stat.st_blocks * 512}
@@ -364,8 +400,8 @@ class Storage:
             before = tx.peek("VDI", vdi)
             if before is not None:
                 tx.update("VDI", vdi, **fields)
-                grown = fields["virtual_size"] - before["virtual_size"] if before["managed"] else 0
-                self.refresh_sr(tx, row["SR"], numbers, grown=grown)
+                grown = fields.get("virtual_size", before["virtual_size"]) - before["virtual_size"]
+                self.refresh_sr(tx, row["SR"], numbers, grown=grown if before["managed"] else 0)
 
     # data paths that end -----------------------------------------------------------------------------------------
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xapikit import vhd
-from xapikit.host.storage.names import vhd_path, vhd_uuid
+from xapikit.host.storage.changes import beside
+from xapikit.host.storage.names import cbt_uuid, vhd_path, vhd_uuid
 
 _ATTEMPTS = 50
 _TICK_NS = 50_000_000
@@ -47,6 +48,8 @@ class Node:
     parent: str | None
     """uuid of the parent file."""
     allocated_blocks: int
+    tracked: bool = False
+    """Whether it has a changed-block log."""
 
 
 def read_node(directory: Path, uuid: str) -> Node:
@@ -72,15 +75,9 @@ def read_node(directory: Path, uuid: str) -> Node:
         parent = vhd_uuid(info.parent_name)
         if parent is None:
             raise BrokenDisk(uuid, f"its parent is called {info.parent_name!r}, which is no VDI")
-    return Node(uuid, info.virtual_size, info.physical_size, info.hidden, parent, info.allocated_blocks)
-
-
-def uuids_in(directory: Path) -> Iterator[str]:
-    """The uuids of all VHDs of an SR directory. Raises FileNotFoundError when the directory is not there."""
-    for name in sorted(entry.name for entry in directory.iterdir()):
-        uuid = vhd_uuid(name)
-        if uuid is not None:
-            yield uuid
+    return Node(
+        uuid, info.virtual_size, info.physical_size, info.hidden, parent, info.allocated_blocks, beside(path).exists()
+    )
 
 
 class NodeCache:
@@ -110,8 +107,10 @@ class NodeCache:
 class Tree:
     """Nodes by uuid, with the children of each."""
 
-    def __init__(self, nodes: Iterable[Node]) -> None:
+    def __init__(self, nodes: Iterable[Node], logs: Iterable[str] = ()) -> None:
         self.nodes = {node.uuid: node for node in nodes}
+        self.logs = frozenset(logs)
+        """uuids that have a changed-block log, with a file or without."""
         self.children: dict[str, list[str]] = {}
         for node in self.nodes.values():
             if node.parent is not None:
@@ -121,13 +120,19 @@ class Tree:
     def read(cls, directory: Path, cache: NodeCache) -> Tree:
         """Read all files that changed. Raises BrokenDisk for the first that is broken or lacks its parent,
         FileNotFoundError when there is no directory."""
+        names = sorted(entry.name for entry in directory.iterdir())
+        logs = {uuid for uuid in map(cbt_uuid, names) if uuid is not None}
         nodes = []
-        for uuid in uuids_in(directory):
+        for uuid in map(vhd_uuid, names):
+            if uuid is None:
+                continue
             try:
-                nodes.append(cache.read(directory, uuid))
+                node = cache.read(directory, uuid)
             except FileNotFoundError:  # removed since it was listed
                 continue
-        tree = cls(nodes)
+            # what is cached about a file does not say whether there is a log beside it
+            nodes.append(node if node.tracked == (uuid in logs) else replace(node, tracked=uuid in logs))
+        tree = cls(nodes, logs)
         cache.keep_only(tree.nodes)
         for node in tree.nodes.values():
             if node.parent is not None and node.parent not in tree.nodes:

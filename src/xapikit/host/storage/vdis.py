@@ -22,12 +22,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from xapikit.host.errors import ApiError
-from xapikit.host.storage import errors
+from xapikit.host.storage import errors, tracking
 from xapikit.host.storage.intents import Intent, noted
 from xapikit.host.storage.isofiles import IsoRepository
-from xapikit.host.storage.operations import driver_of
+from xapikit.host.storage.operations import has_children, has_feature
 from xapikit.host.storage.repository import Branched, VhdRepository
-from xapikit.host.storage.rows import base_copy, node_fields, remove_row
+from xapikit.host.storage.rows import allocation, base_copy, node_fields, remove_row
 from xapikit.host.store import Row, Transaction
 from xapikit.wire import DateTime
 
@@ -40,8 +40,7 @@ CARRIED = ("name_label", "name_description", "type", "sharable", "other_config",
 
 def require_feature(storage: Storage, sr: str, feature: str) -> None:
     """Raises SR_OPERATION_NOT_SUPPORTED when the SR's storage manager lacks a feature; HANDLE_INVALID."""
-    driver = driver_of(storage.store.get("SR", sr))
-    if driver is None or feature not in driver.features:
+    if not has_feature(storage.store, storage.store.get("SR", sr), feature):
         raise ApiError("SR_OPERATION_NOT_SUPPORTED", sr)
 
 
@@ -80,6 +79,8 @@ def branch(storage: Storage, vdi: str, *, snapshot: bool) -> str:
         intent = Intent("snapshot", new=[new], leaf=row["uuid"], base=base)
         with storage.noted(sr, repository, intent):
             with storage.attachments.paused([vdi]):
+                if snapshot and row["cbt_enabled"]:
+                    tracking.split(storage, repository, vdi, new)
                 branched = repository.branch(row["location"], new, base, failure=failure)
             numbers = repository.capacity.sizes(*(repository.path(uuid) for uuid in (row["uuid"], new, base)))
             with store.transaction() as tx:
@@ -110,6 +111,7 @@ def resize(storage: Storage, vdi: str, virtual_size: int) -> None:
     repository = storage.vhd_repository(sr)
     with storage.locked(sr):
         node = repository.resize(storage.store.get("VDI", vdi)["location"], virtual_size)
+        tracking.follow_size(storage, vdi, repository.path(node.uuid), node.virtual_size)
         numbers = repository.capacity.sizes(repository.path(node.uuid))
         with storage.store.transaction() as tx:
             grown = node.virtual_size - tx.get("VDI", vdi)["virtual_size"]
@@ -131,7 +133,9 @@ def destroy(storage: Storage, vdi: str) -> None:
             _destroyed(storage, vdi, row, repository, gone=True)
         else:
             with storage.noted(sr, repository, Intent("destroy", leaf=row["uuid"])):
-                gone = repository.destroy(row["location"], has_children=_has_children(storage, row))
+                # the log first: a file without its log is a disk that is not tracked, a log without its file is a VDI
+                tracking.drop_log(storage, repository, row["location"])
+                gone = repository.destroy(row["location"], has_children=has_children(store, row))
                 _destroyed(storage, vdi, row, repository, gone=gone)
     storage.collector.kick(sr)
 
@@ -143,12 +147,7 @@ def _destroyed(storage: Storage, vdi: str, row: Row, repository: Repository, *, 
             remove_row(tx, vdi, vbds=True)
         else:
             tx.update("VDI", vdi, managed=False, read_only=True, name_label="base copy")
-        storage.refresh_sr(tx, row["SR"], numbers, grown=-row["virtual_size"])
-
-
-def _has_children(storage: Storage, row: Row) -> bool:
-    siblings = (storage.store.peek("VDI", ref) for ref in storage.store.get("SR", row["SR"])["VDIs"])
-    return any(other is not None and other["sm_config"].get("vhd-parent") == row["uuid"] for other in siblings)
+        storage.refresh_sr(tx, row["SR"], numbers, grown=-allocation(row))
 
 
 def forget(storage: Storage, vdi: str) -> None:

@@ -29,7 +29,7 @@ from xapikit.host.lifecycle import RUNNING, SUSPENDED
 from xapikit.host.registry import implements
 from xapikit.host.storage import vdis
 from xapikit.host.storage.copying import copy_new
-from xapikit.host.storage.operations import driver_of
+from xapikit.host.storage.operations import has_feature
 from xapikit.host.store import Row, Transaction
 from xapikit.model import NULL_REF
 from xapikit.wire import DateTime
@@ -114,8 +114,7 @@ def _copied_disk(ctx: Context, vdi: str, sr: str | None) -> str:
     storage = ctx.pool.storage
     ctx.task.raise_if_cancelled()
     own = ctx.store.get("VDI", vdi)["SR"]
-    driver = driver_of(ctx.store.get("SR", own))
-    if sr is None and driver is not None and _FAST_CLONE in driver.features:
+    if sr is None and has_feature(ctx.store, ctx.store.get("SR", own), _FAST_CLONE):
         return branched_disk(ctx, vdi, snapshot=False)
     with ctx.operation("VDI", vdi, "copy"):
         return copy_new(storage, vdi, sr or own, ctx.task)
