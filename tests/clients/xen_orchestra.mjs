@@ -81,6 +81,23 @@ for (const [method, args, state] of [
   assert.equal(xapi.getObject(vm).power_state, state)
   assert.equal(xapi.getObject(vm).resident_on !== 'OpaqueRef:NULL', state !== 'Halted')
 }
+// the VM as an archive, out and in again
+for (const compress of ['', 'gzip', 'zstd']) {
+  const archive = await xapi.getResource('/export/', { query: { ref: vm, use_compression: compress } })
+  const parts = []
+  for await (const part of archive.body ?? archive) parts.push(part)
+  const xva = Buffer.concat(parts)
+  const importing = await xapi.call('task.create', 'import', '')
+  const body = Readable.from([xva])
+  body.length = xva.length
+  const result = xapi.watchTask(importing)
+  await xapi.putResource(body, '/import/', { query: { sr_id: sr.$ref }, task: importing })
+  const found = await result
+  const copy = Array.isArray(found) ? found[0] : /OpaqueRef:[0-9a-f-]+/.exec(found)[0]
+  await xapi.barrier(copy)
+  assert.equal(xapi.getObject(copy).name_label, 'xo vm')
+  await xapi.callAsync('VM.destroy', copy)
+}
 const snapshot = await xapi.callAsync('VM.snapshot', vm, 'xo snapshot')
 await xapi.barrier(snapshot)
 assert.deepEqual(xapi.getObject(vm).snapshots, [snapshot])
