@@ -244,3 +244,59 @@ def test_a_bond_takes_its_members_over_and_gives_them_back(call: Caller, network
     call("Bond.destroy", bond)
     assert call("PIF.get_bond_slave_of", eth2) == "OpaqueRef:NULL"
     assert call("network.get_PIFs", network) == []
+
+
+def test_management_moves_to_an_interface_that_has_an_address(call: Caller) -> None:
+    eth0, eth1 = pif(call, "eth0"), pif(call, "eth1")
+    host, network = call("PIF.get_host", eth0), call("PIF.get_network", eth1)
+    assert call("host.get_management_interface", host) == eth0
+    missing = ["PIF_HAS_NO_NETWORK_CONFIGURATION", eth1]
+    assert call.error("host.management_reconfigure", eth1) == missing
+    assert call.error("pool.management_reconfigure", network) == missing
+    call("PIF.unplug", eth1)
+    call("PIF.reconfigure_ip", eth1, "Static", "10.99.0.5", "255.255.255.0", "", "")
+    call("pool.management_reconfigure", network)
+    assert call("host.get_management_interface", host) == eth1, "and it is up"
+    call("PIF.unplug", eth0)
+    call("host.management_reconfigure", eth0)
+    assert call("host.get_management_interface", host) == eth0
+    call("PIF.set_primary_address_type", eth1, "IPv6")
+    call("PIF.reconfigure_ipv6", eth1, "Static", "fd00::5/64", "", "")
+    assert call.error("host.management_reconfigure", eth1) == ["PIF_INCOMPATIBLE_PRIMARY_ADDRESS_TYPE", eth1]
+
+
+def test_management_of_a_pool_needs_an_interface_on_each_host(xapi_factory: Callable[..., EmbeddedHost]) -> None:
+    xapi = xapi_factory(hosts=2)
+    call = Caller(xapi.urls[0], password=xapi.password)
+    one, two = (host.ref for host in xapi.hosts)
+    network = call("network.create", {"name_label": "n", "other_config": {}})
+    (base,) = (ref for ref, row in call("PIF.get_all_records").items() if (row["device"], row["host"]) == ("eth3", one))
+    call("VLAN.create", base, 5, network)
+    assert call.error("pool.management_reconfigure", network) == ["PIF_NOT_PRESENT", two, network]
+    call.close()
+
+
+def test_nothing_is_done_on_a_host_that_is_off(xapi_factory: Callable[..., EmbeddedHost]) -> None:
+    xapi = xapi_factory(hosts=2)
+    call = Caller(xapi.urls[0], password=xapi.password)
+    member = xapi.hosts[1].ref
+    network = call("network.create", {"name_label": "n", "other_config": {}})
+    nics = {row["device"]: ref for ref, row in call("PIF.get_all_records").items() if row["host"] == member}
+    call("host.disable", member)
+    call("host.shutdown", member)
+    unreachable = []
+    for method, *arguments in (
+        ("PIF.scan", member),
+        ("PIF.unplug", nics["eth2"]),
+        ("PIF.reconfigure_ip", nics["eth2"], "None", "", "", "", ""),
+        ("VLAN.create", nics["eth2"], 5, network),
+        ("Bond.create", network, [nics["eth2"], nics["eth3"]], ""),
+        ("tunnel.create", nics["eth2"], network),
+        ("network.attach", network, member),
+        ("pool.create_VLAN", "eth2", network, 5),
+        ("SR.probe", member, {"device": "/dev/sdb"}, "ext", {}),
+    ):
+        unreachable.append((method, call.error(method, *arguments)[0]))
+    assert {code for _, code in unreachable} <= {"HOST_OFFLINE", "CANNOT_CONTACT_HOST"}, unreachable
+    assert call("network.get_PIFs", network) == []
+    call.close()

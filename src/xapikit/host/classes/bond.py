@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Final
 
 from xapikit.host.classes.network import DEFAULT_MTU
-from xapikit.host.classes.pif import NO_VLAN, check_connectable, remove
+from xapikit.host.classes.pif import NO_VLAN, check_connectable, reach_host_of, remove
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.registry import implements
@@ -30,6 +30,8 @@ HASHING: Final = {"hashing_algorithm": ("src_mac", "tcpudp_ports"), "lacp-time":
 
 @implements("Bond.create")
 def create(ctx: Context, network: str, members: list[str], mac: str, mode: str, properties: dict[str, str]) -> str:
+    for pif in members:
+        reach_host_of(ctx, pif)
     with ctx.store.transaction() as tx:
         rows = _known_members(tx, members)
         check_connectable(tx, rows[0]["host"], network, besides=tuple(members))
@@ -119,6 +121,7 @@ def _move_what_is_on(tx: Transaction, old: str, new: str) -> None:
 
 @implements("Bond.destroy")
 def destroy(ctx: Context, bond: str) -> None:
+    reach_host_of(ctx, ctx.store.get("Bond", bond)["master"])
     with ctx.store.transaction() as tx:
         row = tx.get("Bond", bond)
         master = tx.get("PIF", row["master"])

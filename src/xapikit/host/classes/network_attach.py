@@ -29,9 +29,10 @@ def _attach(tx: Transaction, network: str, host: str) -> None:
 
 @implements("network.attach")
 def attach(ctx: Context, network: str, host: str) -> None:
+    ctx.store.get("network", network)
+    ctx.store.get("host", host)
+    ctx.pool.machines.reach(host)
     with ctx.store.transaction() as tx:
-        tx.get("network", network)
-        tx.get("host", host)
         _attach(tx, network, host)
 
 

@@ -64,6 +64,7 @@ def plug(ctx: Context, pbd: str) -> None:
 def unplug(ctx: Context, pbd: str) -> None:
     row = ctx.store.get("PBD", pbd)
     if row["currently_attached"]:
+        ctx.pool.machines.reach(row["host"])
         with ctx.operation("SR", row["SR"], "unplug"):
             unplug_pbd(ctx.pool.storage, pbd)
 

@@ -112,6 +112,11 @@ def check_connectable(tx: Transaction, host: str, network: str, besides: tuple[s
             raise ApiError("NETWORK_ALREADY_CONNECTED", host, pif)
 
 
+def reach_host_of(ctx: Context, pif: str) -> None:
+    """Raises HOST_OFFLINE and the like when the host of an interface cannot carry a call out; HANDLE_INVALID."""
+    ctx.pool.machines.reach(ctx.store.get("PIF", pif)["host"])
+
+
 # known and forgotten -------------------------------------------------------------------------------------------------
 
 
@@ -134,16 +139,18 @@ def _missing(tx: Transaction, host: str) -> list[int]:
 
 @implements("PIF.scan")
 def scan(ctx: Context, host: str) -> None:
+    ctx.store.get("host", host)
+    ctx.pool.machines.reach(host)
     with ctx.store.transaction() as tx:
-        tx.get("host", host)
         for number in _missing(tx, host):
             create_nic(tx, host, number, network=_network_of(tx, number))
 
 
 @implements("PIF.introduce")
 def introduce(ctx: Context, host: str, mac: str, device: str, managed: bool) -> str:
+    ctx.store.get("host", host)
+    ctx.pool.machines.reach(host)
     with ctx.store.transaction() as tx:
-        tx.get("host", host)
         addresses = {name: nic_address(tx, host, number) for number, name in enumerate(NICS)}
         mac = mac.lower() or addresses.get(device, "")
         if not MAC_FORM.match(mac):
@@ -171,6 +178,7 @@ def db_introduce(ctx: Context, *values: Any) -> str:
 
 @implements("PIF.forget")
 def forget(ctx: Context, pif: str) -> None:
+    reach_host_of(ctx, pif)
     with ctx.store.transaction() as tx:
         row = tx.get("PIF", pif)
         if row["bond_slave_of"] != NULL_REF or row["bond_master_of"]:
@@ -203,6 +211,7 @@ def remove(tx: Transaction, pif: str) -> None:
 
 @implements("PIF.plug")
 def plug(ctx: Context, pif: str) -> None:
+    reach_host_of(ctx, pif)
     with ctx.store.transaction() as tx:
         plug_pif(tx, pif)
 
@@ -225,6 +234,7 @@ def plug_pif(tx: Transaction, pif: str) -> None:
 
 @implements("PIF.unplug")
 def unplug(ctx: Context, pif: str) -> None:
+    reach_host_of(ctx, pif)
     with ctx.store.transaction() as tx:
         unplug_pif(tx, pif)
 

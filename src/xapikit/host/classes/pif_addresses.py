@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import IPv6Interface, ip_address
 
+from xapikit.host.classes.pif import reach_host_of
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.registry import implements
@@ -34,6 +35,7 @@ def check_literal(
 
 @implements("PIF.reconfigure_ip")
 def reconfigure_ip(ctx: Context, pif: str, mode: str, address: str, netmask: str, gateway: str, dns: str) -> None:
+    reach_host_of(ctx, pif)
     with ctx.store.transaction() as tx:
         row = tx.get("PIF", pif)
         for what, text in (("IP", address), ("netmask", netmask), ("gateway", gateway)):
@@ -48,6 +50,7 @@ def reconfigure_ip(ctx: Context, pif: str, mode: str, address: str, netmask: str
 
 @implements("PIF.reconfigure_ipv6")
 def reconfigure_ipv6(ctx: Context, pif: str, mode: str, address: str, gateway: str, dns: str) -> None:
+    reach_host_of(ctx, pif)
     with ctx.store.transaction() as tx:
         row = tx.get("PIF", pif)
         if address or mode == "Static":
@@ -63,6 +66,7 @@ def reconfigure_ipv6(ctx: Context, pif: str, mode: str, address: str, gateway: s
 
 @implements("PIF.set_primary_address_type")
 def set_primary_address_type(ctx: Context, pif: str, value: str) -> None:
+    reach_host_of(ctx, pif)
     with ctx.store.transaction() as tx:
         _check_not_management(tx, pif)
         tx.update("PIF", pif, primary_address_type=value)

@@ -123,9 +123,3 @@ def apply_edition(ctx: Context, pool: str, edition: str) -> None:
 @implements("pool.disable_ssl_legacy")
 def disable_ssl_legacy(ctx: Context, pool: str) -> None:
     ctx.store.get("pool", pool)
-
-
-@implements("pool.management_reconfigure")
-def management_reconfigure(ctx: Context, network: str) -> None:
-    ctx.store.get("network", network)
-    raise ApiError("NOT_IMPLEMENTED", "management_reconfigure")

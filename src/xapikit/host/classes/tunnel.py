@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from xapikit.host.classes.pif import check_connectable, create_virtual, plug_pif, remove, unplug_pif
+from xapikit.host.classes.pif import check_connectable, create_virtual, plug_pif, reach_host_of, remove, unplug_pif
 from xapikit.host.classes.vswitch import is_active
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
@@ -28,6 +28,7 @@ BRIDGE_MTU = -1
 
 @implements("tunnel.create")
 def create(ctx: Context, transport_pif: str, network: str, protocol: str) -> str:
+    reach_host_of(ctx, transport_pif)
     with ctx.store.transaction() as tx:
         transport = tx.get("PIF", transport_pif)
         check_connectable(tx, transport["host"], network)
@@ -60,6 +61,7 @@ def _check_transport(pif: str, row: Row) -> None:
 
 @implements("tunnel.destroy")
 def destroy(ctx: Context, tunnel: str) -> None:
+    reach_host_of(ctx, ctx.store.get("tunnel", tunnel)["transport_PIF"])
     with ctx.store.transaction() as tx:
         access = tx.get("tunnel", tunnel)["access_PIF"]
         if tx.peek("PIF", access) is not None:

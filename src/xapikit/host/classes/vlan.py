@@ -15,7 +15,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from xapikit.host.classes.pif import NO_VLAN, check_connectable, create_virtual, plug_pif, remove, unplug_pif
+from xapikit.host.classes.pif import (
+    NO_VLAN,
+    check_connectable,
+    create_virtual,
+    plug_pif,
+    reach_host_of,
+    remove,
+    unplug_pif,
+)
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.registry import implements
@@ -51,6 +59,7 @@ def create_vlan(tx: Transaction, tagged: str, tag: int, network: str) -> str:
 
 @implements("VLAN.create")
 def create(ctx: Context, tagged_pif: str, tag: int, network: str) -> str:
+    reach_host_of(ctx, tagged_pif)
     with ctx.store.transaction() as tx:
         return create_vlan(tx, tagged_pif, tag, network)
 
@@ -69,6 +78,7 @@ def pool_introduce(ctx: Context, tagged_pif: str, untagged_pif: str, tag: int, o
 
 @implements("VLAN.destroy")
 def destroy(ctx: Context, vlan: str) -> None:
+    reach_host_of(ctx, ctx.store.get("VLAN", vlan)["tagged_PIF"])
     with ctx.store.transaction() as tx:
         destroy_vlan(tx, vlan)
 
@@ -87,8 +97,9 @@ def destroy_vlan(tx: Transaction, vlan: str) -> None:
 
 @implements("PIF.create_VLAN")
 def create_pif_vlan(ctx: Context, device: str, network: str, host: str, tag: int) -> str:
+    ctx.store.get("host", host)
+    ctx.pool.machines.reach(host)
     with ctx.store.transaction() as tx:
-        tx.get("host", host)
         tagged = next(iter(tx.find("PIF", host=host, device=device, VLAN=NO_VLAN)), None)
         if tagged is None:
             raise ApiError("INVALID_VALUE", "device", device)
@@ -98,6 +109,7 @@ def create_pif_vlan(ctx: Context, device: str, network: str, host: str, tag: int
 
 @implements("PIF.destroy")
 def destroy_pif(ctx: Context, pif: str) -> None:
+    reach_host_of(ctx, pif)
     with ctx.store.transaction() as tx:
         row = tx.get("PIF", pif)
         if row["VLAN"] == NO_VLAN:
@@ -111,6 +123,7 @@ def _everywhere(ctx: Context, device: str, network: str, tag: int) -> list[str]:
         made = []
         # the last host added answers first, as recorded
         for host in reversed(list(tx.all("host"))):
+            ctx.pool.machines.reach(host)
             for pif, row in tx.find("PIF", host=host, device=device).items():
                 if row["VLAN"] == NO_VLAN:
                     made.append(tx.get("VLAN", create_vlan(tx, pif, tag, network))["untagged_PIF"])
