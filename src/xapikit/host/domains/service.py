@@ -85,6 +85,7 @@ class Domains:
         from xapikit.host.classes.vm import ends
 
         ends.install(self)
+        self.pool.migrations.tidy()
         ends.tidy(self.pool)
         try:
             self.kind.check()
@@ -103,7 +104,7 @@ class Domains:
             domain = found.get(uuid)
             if domain is not None:
                 self._domains[ref] = domain
-                self._settle(ref, domain)
+                self._settle(ref, domain, still=ref in self.pool.migrations.in_doubt)
         with self._lock:
             early, self._early = self._early or [], None
         told = set()
@@ -129,9 +130,9 @@ class Domains:
                 except Exception:
                     LOG.exception("the disk %s was not given back", use.vdi)
 
-    def _settle(self, vm: str, domain: Domain) -> None:
-        """Make a guest that was found again stand still or run, as its row says."""
-        paused = self.store.get("VM", vm)["power_state"] == "Paused"
+    def _settle(self, vm: str, domain: Domain, *, still: bool) -> None:
+        """Make a guest that was found again stand still or run, as its row says; ``still`` in any case."""
+        paused = still or self.store.get("VM", vm)["power_state"] == "Paused"
         if paused != domain.paused:
             with contextlib.suppress(DomainFailed):
                 domain.pause() if paused else domain.unpause()

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from xapikit import vhd
 from xapikit.host.context import TaskHandle
+from xapikit.host.migration.progress import DISKS_SHARE
 from xapikit.host.migration.targets import Target, fields_of, leaving, mark_of
 from xapikit.host.storage import vdis
 from xapikit.host.storage.disks import Buffer
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 FEW_BYTES = 8 << 20
 """So much is left for the time when the guest stands still."""
 MOST_ROUNDS = 5
-DISKS_SHARE = 0.9
-"""Part of the progress of a move that its disks are (wire reference 3.12)."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ from xapikit.host.context import Context
 from xapikit.host.domains.model import Domain, DomainFailed
 from xapikit.host.errors import ApiError
 from xapikit.host.lifecycle import PAUSED, RUNNING
-from xapikit.host.migration.disks import DISKS_SHARE, Sender
+from xapikit.host.migration.disks import Sender
+from xapikit.host.migration.progress import Counted
 from xapikit.host.migration.targets import CARRIED, LocalTarget, leaving, settled
 from xapikit.host.storage import vdis
 from xapikit.host.store import Transaction
@@ -216,7 +217,7 @@ class _Guest:
             thread = threading.Thread(target=self._build, args=(theirs, built), name="guest-arrives", daemon=True)
             thread.start()
             try:
-                old.send(_Counted(self._ctx, ours, old.config.memory_bytes).write, stopped=self._rest)
+                old.send(Counted(self._ctx.task, ours.sendall, old.config.memory_bytes).write, stopped=self._rest)
                 ours.shutdown(socket.SHUT_WR)
             except BaseException as error:
                 ours.close()  # the new one has nothing to wait for
@@ -289,22 +290,3 @@ class _Guest:
 class _Built:
     domain: Domain | None = None
     error: ApiError | None = None
-
-
-class _Counted:
-    """Writes the state of a guest to its new domain, and shows the progress of that."""
-
-    def __init__(self, ctx: Context, connection: socket.socket, expected: int) -> None:
-        self._ctx = ctx
-        self._connection = connection
-        self._expected = max(expected, 1)
-        self._written = self._shown = 0
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._ctx.task.raise_if_cancelled()
-        self._connection.sendall(data)
-        self._written += len(data)
-        if self._written - self._shown > self._expected // 50:
-            self._shown = self._written
-            share = min(1.0, self._written / self._expected)
-            self._ctx.task.set_progress(DISKS_SHARE + (0.99 - DISKS_SHARE) * share)

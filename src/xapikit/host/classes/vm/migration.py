@@ -13,23 +13,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from xapikit.host.classes.vm.copies import copy_vm, disks_of
 from xapikit.host.classes.vm.facts import check
-from xapikit.host.classes.vm.placement import assert_can_boot, sees_network, sees_sr
+from xapikit.host.classes.vm.placement import assert_can_boot, sees_network
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.lifecycle import HALTED, PAUSED, RUNNING
+from xapikit.host.migration.departure import Departure
 from xapikit.host.migration.inside import Move, move_disks, move_guest
-from xapikit.host.migration.plan import all_disks, check_mirror
+from xapikit.host.migration.plan import Journey, disks_inside, disks_to, networks_to
+from xapikit.host.migration.remote import service_url
 from xapikit.host.registry import implements
 
 _NEEDED: Final = ("master", "session_id", "xenops", "SM", "host")
 """Members of what ``host.migrate_receive`` gives; opaque to clients."""
 _NO_VIF_MAP: Final = "VIF mapping is not allowed for intra-pool migration"
-_OTHER_POOL: Final = "this host moves VMs only inside its pool"
 
 
 @implements("host.migrate_receive")
@@ -38,10 +40,12 @@ def migrate_receive(ctx: Context, host: str, network: str, options: dict[str, st
     if ctx.store.peek("host", host) is None or not sees_network(ctx.store, host, network):
         raise ApiError("HOST_CANNOT_ATTACH_NETWORK", host, network)
     base = ctx.pool.hosts[host].url()
+    certificate = ctx.pool.certificate
+    fingerprint = certificate.fingerprint if certificate is not None else None
     return {
-        "SM": f"{base}/services/SM",
+        "SM": service_url(base, "SM", fingerprint),
         "host": host,
-        "xenops": f"{base}/services/xenops",
+        "xenops": service_url(base, "xenops", fingerprint),
         "session_id": ctx.session,
         "master": f"{ctx.pool.hosts[ctx.pool.coordinator].url()}/",
     }
@@ -66,22 +70,24 @@ def migrate_send(
     options: dict[str, str], vgpu_map: dict[str, str], vdi_format_map: dict[str, str],
 ) -> str:  # fmt: skip
     """Move a VM, or with ``copy=true`` copy a halted one; returns the reference of the VM at its destination."""
-    move = _plan(ctx, vm, dest, vdi_map, vif_map, options)
+    copy = options.get("copy") == "true"
+    if _inside(ctx, vm, dest, options):
+        move = _move(ctx, vm, dest, vdi_map, vif_map)
+        with ctx.operation("VM", vm, "migrate_send", check=check), _counted(ctx, vm, move.disks):
+            if copy:
+                return _copied(ctx, move)
+            if ctx.store.get("VM", vm)["power_state"] in (RUNNING, PAUSED):
+                with ctx.store.transaction() as tx:
+                    assert_can_boot(tx, vm, move.host, moved=move.disks)
+                    tx.update("VM", vm, scheduled_to_be_resident_on=move.host)
+                move_guest(ctx, move)
+            else:
+                move_disks(ctx, move)
+        return vm
     with ctx.operation("VM", vm, "migrate_send", check=check):
-        if options.get("copy") == "true":
-            targets = {move.disks[vdi] for vdi in disks_of(ctx, ctx.store.get("VM", vm)).values() if vdi in move.disks}
-            targets = targets or {""}
-            if len(targets) > 1:
-                raise ApiError("OPERATION_NOT_ALLOWED", "a copy has all its disks on one SR")
-            return copy_vm(ctx, vm, ctx.store.get("VM", vm)["name_label"], targets.pop())
-        if ctx.store.get("VM", vm)["power_state"] in (RUNNING, PAUSED):
-            with ctx.store.transaction() as tx:
-                assert_can_boot(tx, vm, move.host, moved=move.disks)
-                tx.update("VM", vm, scheduled_to_be_resident_on=move.host)
-            move_guest(ctx, move)
-        else:
-            move_disks(ctx, move)
-    return vm
+        journey = _journey(ctx, vm, dest, vdi_map, vif_map, copy)
+        with _counted(ctx, vm, journey.disks):
+            return Departure(ctx, journey).go()
 
 
 @implements("VM.assert_can_migrate")
@@ -89,41 +95,75 @@ def assert_can_migrate(
     ctx: Context, vm: str, dest: dict[str, str], live: bool, vdi_map: dict[str, str], vif_map: dict[str, str],
     options: dict[str, str], vgpu_map: dict[str, str],
 ) -> None:  # fmt: skip
-    move = _plan(ctx, vm, dest, vdi_map, vif_map, options)
+    if _inside(ctx, vm, dest, options):
+        move = _move(ctx, vm, dest, vdi_map, vif_map)
+        with ctx.store.transaction() as tx:
+            check(tx, vm, "migrate_send")
+            if tx.get("VM", vm)["power_state"] in (RUNNING, PAUSED):
+                assert_can_boot(tx, vm, move.host, moved=move.disks)
+        return
     with ctx.store.transaction() as tx:
         check(tx, vm, "migrate_send")
-        if ctx.store.get("VM", vm)["power_state"] in (RUNNING, PAUSED):
-            assert_can_boot(tx, vm, move.host, moved=move.disks)
+    Departure(ctx, _journey(ctx, vm, dest, vdi_map, vif_map, options.get("copy") == "true")).rehearse()
 
 
-def _plan(
-    ctx: Context, vm: str, dest: Mapping[str, str], vdi_map: Mapping[str, str], vif_map: Mapping[str, str],
-    options: Mapping[str, str],
-) -> Move:  # fmt: skip
-    """The host, and the SR for each disk of the VM and its snapshots that does not stay where it is."""
+@implements("VM.assert_can_migrate_sender")
+def assert_can_migrate_sender(
+    ctx: Context, vm: str, dest: dict[str, str], live: bool, vdi_map: dict[str, str], vif_map: dict[str, str],
+    vgpu_map: dict[str, str], options: dict[str, str],
+) -> None:  # fmt: skip
+    """What of it can be told without the destination."""
+    inside = _inside(ctx, vm, dest, options)
+    with ctx.store.transaction() as tx:
+        check(tx, vm, "migrate_send")
+    if inside:
+        _move(ctx, vm, dest, vdi_map, vif_map)
+    else:
+        _journey(ctx, vm, dest, vdi_map, vif_map, options.get("copy") == "true")
+
+
+# checks --------------------------------------------------------------------------------------------------------------
+
+
+def _inside(ctx: Context, vm: str, dest: Mapping[str, str], options: Mapping[str, str]) -> bool:
+    """Whether a destination is in this pool. Raises what is checked before anything else."""
     row = ctx.store.get("VM", vm)
     if any(name not in dest for name in _NEEDED):
         raise ApiError("INTERNAL_ERROR", "Not_found")
-    host = dest["host"]
-    if ctx.store.peek("host", host) is None:
-        raise ApiError("VM_MIGRATE_FAILED", vm, row["resident_on"], host, _OTHER_POOL)
-    if vif_map:
-        raise ApiError("OPERATION_NOT_ALLOWED", _NO_VIF_MAP)
     if options.get("copy") == "true" and row["power_state"] != HALTED:
         raise ApiError("VM_BAD_POWER_STATE", vm, HALTED.lower(), row["power_state"].lower())
+    return ctx.store.peek("host", dest["host"]) is not None
+
+
+def _move(
+    ctx: Context, vm: str, dest: Mapping[str, str], vdi_map: Mapping[str, str], vif_map: Mapping[str, str]
+) -> Move:
+    host = dest["host"]
+    if vif_map:
+        raise ApiError("OPERATION_NOT_ALLOWED", _NO_VIF_MAP)
     if not ctx.store.get("host", host)["enabled"]:
         raise ApiError("HOST_DISABLED", host)
-    plan: dict[str, str] = {}
-    for vdi in all_disks(ctx.store, vm):
-        disk = ctx.store.get("VDI", vdi)
-        named = vdi_map.get(vdi) or vdi_map.get(disk["snapshot_of"])
-        target = named or (disk["SR"] if sees_sr(ctx.store, host, disk["SR"]) else ctx.pool.row["default_SR"])
-        if ctx.store.peek("SR", target) is None or not sees_sr(ctx.store, host, target):
-            if named:
-                ctx.store.get("SR", target)
-                raise ApiError("VM_REQUIRES_SR", vm, target)
-            raise ApiError("VDI_NOT_IN_MAP", vdi)
-        if target != disk["SR"]:
-            check_mirror(ctx.store, vdi, disk["SR"], target)
-            plan[vdi] = target
-    return Move(vm, host, plan)
+    return Move(vm, host, disks_inside(ctx.store, vm, host, vdi_map, ctx.pool.row["default_SR"]))
+
+
+def _journey(
+    ctx: Context, vm: str, dest: Mapping[str, str], vdi_map: Mapping[str, str], vif_map: Mapping[str, str], copy: bool
+) -> Journey:
+    networks = networks_to(ctx.store, vm, vif_map, snapshots=not copy)
+    return Journey(vm, dest, disks_to(ctx.store, vm, vdi_map, snapshots=not copy), networks, copy)
+
+
+def _copied(ctx: Context, move: Move) -> str:
+    own = disks_of(ctx, ctx.store.get("VM", move.vm)).values()
+    targets = {move.disks[vdi] for vdi in own if vdi in move.disks} or {""}
+    if len(targets) > 1:
+        raise ApiError("OPERATION_NOT_ALLOWED", "a copy has all its disks on one SR")
+    return copy_vm(ctx, move.vm, ctx.store.get("VM", move.vm)["name_label"], targets.pop())
+
+
+@contextmanager
+def _counted(ctx: Context, vm: str, disks: Mapping[str, str]) -> Iterator[None]:
+    row = ctx.store.get("VM", vm)
+    host = row["resident_on"] if ctx.store.peek("host", row["resident_on"]) else ctx.pool.coordinator
+    with ctx.pool.migrations.storage_moves(host, disks):
+        yield
