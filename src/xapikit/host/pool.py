@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from xapikit.host.context import Operations
 from xapikit.host.dom0.programs import Programs
 from xapikit.host.events import Events
+from xapikit.host.guests.service import Guests
 from xapikit.host.members import Machines, Standing
 from xapikit.host.members.heartbeat import Heartbeat
 from xapikit.host.server.sessions import Account, Sessions
@@ -135,7 +136,8 @@ class Pool:
             settings.state / "machines.json", store, emergency_seconds=float(options.get("emergency_seconds", 0))
         )
         self.heartbeat = Heartbeat(self)
-        self._parts: list[Part] = [self.programs, self.statistics, self.heartbeat]
+        self.guests = Guests(self)
+        self._parts: list[Part] = [self.programs, self.statistics, self.heartbeat, self.guests]
         self._ref = ""
         self.hardware: Hardware | None = None
         self.on_restart: Callable[[], None] | None = None

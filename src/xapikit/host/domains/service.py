@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from xapikit.host.domains.qemu import QemuKind
 from xapikit.host.domains.sharing import check_sharing
 from xapikit.host.domains.timed import TimedKind
 from xapikit.host.domains.timed.kind import Delays
+from xapikit.host.domains.waiting import Waiter
 from xapikit.host.errors import ApiError
 from xapikit.host.positions import device_name, position_of
 
@@ -42,24 +42,6 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 _MODES_READ_ONLY = "RO"
-
-
-class Waiter:
-    """Waits for the end of one guest on behalf of a call."""
-
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Ended | None] = queue.SimpleQueue()
-
-    def tell(self, ended: Ended | None) -> None:
-        """The guest ended; None when somebody else ended its domain, or the call is to give up."""
-        self._queue.put(ended)
-
-    def wait(self, seconds: float) -> Ended | None:
-        """The end. Raises TimeoutError after ``seconds``."""
-        try:
-            return self._queue.get(timeout=seconds)
-        except queue.Empty:
-            raise TimeoutError from None
 
 
 class Domains:
@@ -105,6 +87,8 @@ class Domains:
             if domain is not None:
                 self._domains[ref] = domain
                 self._settle(ref, domain, still=ref in self.pool.migrations.in_doubt)
+                self.pool.guests.adopt(domain)
+        self.pool.guests.forget_others()
         with self._lock:
             early, self._early = self._early or [], None
         told = set()
@@ -184,6 +168,7 @@ class Domains:
         """
         attached: dict[str, str] = {}
         self.pool.machines.reach(host)
+        config: DomainConfig | None = None
         try:
             sources: dict[str, DiskSource] = {}
             for vbd in vbds_to_attach(self.store, self.store.get("VM", vm)):
@@ -195,8 +180,11 @@ class Domains:
                 if source is not None:
                     sources[vbd] = source
             config = domain_config(self.store, vm, host, next(self._domids), sources)
+            self.pool.guests.build(config)
             domain = self.kind.start(config, paused=True, on_end=self._ended, state=state)
         except BaseException as error:
+            if config is not None:
+                self.pool.guests.remove(config)
             for vbd, vdi in attached.items():
                 self._detach(vbd, vdi)
             if isinstance(error, DomainFailed):
@@ -229,16 +217,26 @@ class Domains:
         """End the domain of a VM, if it has one (and it is ``only``), and give its disks back."""
         with self._lock:
             if only is not None and self._domains.get(vm) is not only:
-                only.destroy()
+                self.destroy(only)
                 return
             domain = self._domains.pop(vm, None)
             waiters = list(self._waiters.get(vm, ()))
         if domain is not None:
-            domain.destroy()
+            self.destroy(domain)
         for waiter in waiters:
             waiter.tell(None)
         if not keep_disks:
             self.give_back(vm)
+
+    def let_run(self, domain: Domain) -> None:
+        """Set a domain going; its guest boots, or goes on. Raises DomainFailed."""
+        domain.unpause()
+        self.pool.guests.runs(domain)
+
+    def destroy(self, domain: Domain) -> None:
+        """End a domain, with all that is known of its guest."""
+        domain.destroy()
+        self.pool.guests.remove(domain.config)
 
     def give_back(self, vm: str) -> None:
         """Detach all disks of a VM."""
@@ -271,6 +269,7 @@ class Domains:
                 return
             self._domains.pop(vm, None)
             waiters = list(self._waiters.get(vm, ()))
+        self.pool.guests.remove(domain.config)
         if waiters:
             for waiter in waiters:
                 waiter.tell(ended)
@@ -308,6 +307,15 @@ class Domains:
             except Exception:
                 LOG.exception("the disk of VBD %s was not given back", vbd)
 
+    @contextmanager
+    def _changing(self, vm: str, class_name: str, ref: str, medium: str = "") -> Iterator[Domain]:
+        """The domain of a VM, to change one of its devices or itself; its guest sees that afterwards. ``medium`` is a
+        VDI that the record of the VBD does not name yet."""
+        with obeyed(class_name, ref):
+            domain = self.get(vm)
+            yield domain
+        self.pool.guests.refresh(domain, media={ref: medium} if medium else {})
+
     def plug_vbd(self, vbd: str) -> None:
         """Attach a disk to a running VM, or to dom0 (which has it as ``/dev/<VBD.device>`` on a host)."""
         row = self.store.get("VBD", vbd)
@@ -315,8 +323,8 @@ class Domains:
         source = self._attach(vbd, vm["resident_on"])
         if not vm["is_control_domain"]:
             try:
-                with obeyed("VBD", vbd):
-                    self.get(row["VM"]).plug_disk(disk_config(self.store, vbd, source))
+                with self._changing(row["VM"], "VBD", vbd) as domain:
+                    domain.plug_disk(disk_config(self.store, vbd, source))
             except BaseException:
                 self._detach(vbd)
                 raise
@@ -327,8 +335,8 @@ class Domains:
         """The reverse. Raises DEVICE_DETACH_REJECTED when the guest keeps the disk."""
         row = self.store.get("VBD", vbd)
         if not self.store.get("VM", row["VM"])["is_control_domain"]:
-            with obeyed("VBD", vbd):
-                self.get(row["VM"]).unplug_disk(row["uuid"], force=force)
+            with self._changing(row["VM"], "VBD", vbd) as domain:
+                domain.unplug_disk(row["uuid"], force=force)
         self._detach(vbd)
         with self.store.transaction() as tx:
             tx.update("VBD", vbd, currently_attached=False)
@@ -339,41 +347,42 @@ class Domains:
         host = self.store.get("VM", row["VM"])["resident_on"]
         source = self._source(vbd, vdi, host, read_only=True)
         try:
-            with obeyed("VBD", vbd):
-                self.get(row["VM"]).insert(row["uuid"], source)
+            with self._changing(row["VM"], "VBD", vbd, vdi) as domain:
+                domain.insert(row["uuid"], source)
         except BaseException:
             self._detach(vbd, vdi)
             raise
 
     def eject_medium(self, vbd: str) -> None:
         row = self.store.get("VBD", vbd)
-        with obeyed("VBD", vbd):
-            self.get(row["VM"]).eject(row["uuid"])
+        with self._changing(row["VM"], "VBD", vbd) as domain:
+            domain.eject(row["uuid"])
         self._detach(vbd)
 
     # NICs, processors, memory --------------------------------------------------------------------------------------
 
     def plug_vif(self, vif: str) -> None:
         row = self.store.get("VIF", vif)
-        with obeyed("VIF", vif):
-            self.get(row["VM"]).plug_nic(nic_config(self.store, vif))
+        with self._changing(row["VM"], "VIF", vif) as domain:
+            domain.plug_nic(nic_config(self.store, vif))
 
     def unplug_vif(self, vif: str, *, force: bool) -> None:
         row = self.store.get("VIF", vif)
-        with obeyed("VIF", vif):
-            self.get(row["VM"]).unplug_nic(row["uuid"], force=force)
+        with self._changing(row["VM"], "VIF", vif) as domain:
+            domain.unplug_nic(row["uuid"], force=force)
 
     def set_vcpus(self, vm: str, count: int) -> None:
         """Change the processors of a running VM."""
-        with obeyed("VM", vm):
-            self.get(vm).set_vcpus(count)
+        with self._changing(vm, "VM", vm) as domain:
+            domain.set_vcpus(count)
         with self.store.transaction() as tx:
             tx.update("VM_metrics", tx.get("VM", vm)["metrics"], VCPUs_number=count)
 
     def set_memory_target(self, vm: str, size: int) -> None:
         """Set the balloon of a running VM, in bytes; it is reached when this returns."""
-        with obeyed("VM", vm):
-            self.get(vm).set_memory(size)
+        with self._changing(vm, "VM", vm) as domain:
+            domain.set_memory(size)
+        self.pool.guests.set_memory_target(domain, size)
         with self.store.transaction() as tx:
             tx.update("VM", vm, memory_target=size)
             tx.update("VM_metrics", tx.get("VM", vm)["metrics"], memory_actual=size)

@@ -24,7 +24,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from xapikit.host.classes.vm import transitions
 from xapikit.host.context import Context
@@ -40,6 +40,9 @@ from xapikit.host.migration.progress import Counted
 from xapikit.host.migration.remote import RemoteTarget, connect
 from xapikit.host.xva.document import Exported, write
 from xapikit.host.xva.selection import Choice, objects, select
+
+if TYPE_CHECKING:
+    from xapikit.host.pool import Pool
 
 LOG = logging.getLogger(__name__)
 
@@ -178,7 +181,7 @@ class Departure:
             raise
         except BaseException:
             if not was_paused and domain.is_alive():
-                go_on(domain)
+                go_on(self._pool, domain)
             raise
 
     def _send_guest(self, domain: Domain, sender: Sender, live: frozenset[str]) -> None:
@@ -260,9 +263,9 @@ class InDoubt(ApiError):
         super().__init__("VM_MIGRATE_FAILED", vm, source, host, "the destination does not say whether it has the VM")
 
 
-def go_on(domain: Domain) -> None:
+def go_on(pool: Pool, domain: Domain) -> None:
     """The guest stays: it runs on from where it stood."""
     try:
-        domain.unpause()
+        pool.domains.let_run(domain)
     except DomainFailed as error:
         LOG.warning("a guest that did not move does not go on: %s", error)

@@ -260,7 +260,7 @@ class _Guest:
             steps.undo(self._pool, vm, new)
             raise
         finally:
-            old.destroy()
+            self._pool.domains.destroy(old)
             for vbd, vdi in self._olds.items():
                 self._pool.domains.release(vbd, vdi)
         LOG.info(
@@ -275,13 +275,13 @@ class _Guest:
     def _back(self, old: Domain, new: Domain | None, was_paused: bool) -> None:
         """The guest goes on where it was."""
         if new is not None:
-            new.destroy()
+            self._pool.domains.destroy(new)
         for vbd, vdi in self._news.items():
             self._pool.domains.release(vbd, vdi)
         if was_paused or not old.is_alive():
             return
         try:
-            old.unpause()
+            self._pool.domains.let_run(old)
         except DomainFailed as error:
             LOG.warning("a guest that did not move does not go on: %s", error)
 

@@ -264,7 +264,7 @@ class Migrations:
                 domain = self._pool.domains.peek(vm)
                 row = self._pool.store.peek("VM", vm)
                 if domain is not None and row is not None and row["power_state"] == RUNNING:
-                    go_on(domain)
+                    go_on(self._pool, domain)
             except Exception:
                 LOG.exception("a VM of which it is not known whether it moved stays as it is: %s", vm)
             finally:

@@ -107,8 +107,9 @@ def _vm(pool: Pool, ref: str, row: Row) -> Iterator[Source]:
     memory = float(metrics["memory_actual"]) if metrics is not None else 0.0
     yield Source("memory", known.get("memory", memory), "B", "Memory currently allocated to VM")
     yield Source("memory_target", float(row["memory_target"] or row["memory_dynamic_max"]), "B", "Target of VM balloon")
-    free = known.get("memory_internal_free", memory / KIB / 2)
-    yield Source("memory_internal_free", free, "KiB", "Memory used as reported by the guest agent")
+    free = pool.guests.free_memory_kib(row["uuid"])
+    if free is not None:
+        yield Source("memory_internal_free", free, "KiB", "Memory used as reported by the guest agent")
     for vbd in row["VBDs"]:
         disk = store.peek("VBD", vbd)
         if disk is not None and disk["currently_attached"] and disk["device"]:

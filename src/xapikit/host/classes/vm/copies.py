@@ -167,7 +167,7 @@ def _standing_still(ctx: Context, vm: str) -> Iterator[None]:
     finally:
         if ctx.store.get("VM", vm)["power_state"] == RUNNING:
             try:
-                domain.unpause()
+                ctx.pool.domains.let_run(domain)
             except DomainFailed as error:
                 raise ApiError("VM_CHECKPOINT_RESUME_FAILED", vm) from error
 

@@ -13,9 +13,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
-
 from xapikit.host.classes.vm import steps, transitions
 from xapikit.host.classes.vm.facts import check
 from xapikit.host.classes.vm.placement import assert_can_boot, check_configuration, choose_host
@@ -26,10 +23,6 @@ from xapikit.host.errors import ApiError
 from xapikit.host.lifecycle import HALTED, PAUSED, RUNNING
 from xapikit.host.registry import implements
 from xapikit.model import NULL_REF
-
-SHUTDOWN_SECONDS: Final = 1200.0
-"""How long a guest may take for what it was asked to do."""
-
 
 # start ---------------------------------------------------------------------------------------------------------------
 
@@ -92,7 +85,7 @@ def pause(ctx: Context, vm: str) -> None:
 def unpause(ctx: Context, vm: str) -> None:
     with ctx.operation("VM", vm, "unpause", check=check):
         with steps.alive(ctx.pool, vm):
-            ctx.pool.domains.get(vm).unpause()
+            ctx.pool.domains.let_run(ctx.pool.domains.get(vm))
         _changed(ctx, vm, PAUSED, RUNNING, "unpaused")
 
 
@@ -109,15 +102,14 @@ def _changed(ctx: Context, vm: str, before: str, state: str, event: str) -> None
 @implements("VM.clean_shutdown")
 def clean_shutdown(ctx: Context, vm: str) -> None:
     with ctx.operation("VM", vm, "clean_shutdown", check=check):
-        _ask_to_shut_down(ctx, vm, SHUTDOWN_SECONDS)
+        _await_end(ctx, vm, "poweroff", ctx.pool.guests.shutdown_seconds)
         steps.stop(ctx.pool, vm, "shutdown")
 
 
 @implements("VM.clean_reboot")
 def clean_reboot(ctx: Context, vm: str) -> None:
     with ctx.operation("VM", vm, "clean_reboot", check=check):
-        with steps.alive(ctx.pool, vm):
-            _await_end(ctx, vm, ctx.pool.domains.get(vm).request_reboot, SHUTDOWN_SECONDS)
+        _await_end(ctx, vm, "reboot", ctx.pool.guests.shutdown_seconds)
         steps.reboot(ctx.pool, vm, "rebooted cleanly")
 
 
@@ -140,9 +132,9 @@ def shutdown(ctx: Context, vm: str) -> None:
         row = ctx.store.get("VM", vm)
         if row["power_state"] == RUNNING:
             try:
-                _ask_to_shut_down(ctx, vm, float(row["shutdown_delay"] or SHUTDOWN_SECONDS))
+                _await_end(ctx, vm, "poweroff", float(row["shutdown_delay"]) or ctx.pool.guests.shutdown_seconds)
             except ApiError as error:
-                if error.code not in ("VM_SHUTDOWN_TIMEOUT", "VM_LACKS_FEATURE"):
+                if error.code not in ("VM_SHUTDOWN_TIMEOUT", "VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT", "VM_LACKS_FEATURE"):
                     raise
             else:
                 steps.stop(ctx.pool, vm, "shutdown")
@@ -157,18 +149,10 @@ def _hard_shutdown(ctx: Context, vm: str) -> None:
         ctx.pool.domains.discard_suspend_image(image)
 
 
-def _ask_to_shut_down(ctx: Context, vm: str, seconds: float) -> None:
-    with steps.alive(ctx.pool, vm):
-        _await_end(ctx, vm, ctx.pool.domains.get(vm).request_shutdown, seconds)
-
-
-def _await_end(ctx: Context, vm: str, ask: Callable[[], bool], seconds: float) -> Ended:
-    """Ask the guest and wait for its end. Raises VM_SHUTDOWN_TIMEOUT, TASK_CANCELLED (also when a hard shutdown came
-    first), VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT."""
-    with ctx.pool.domains.waiting(vm) as waiter:
-        ctx.task.on_cancel(lambda: waiter.tell(None))
-        if not ask():
-            raise ApiError("VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT", vm)
+def _await_end(ctx: Context, vm: str, reason: str, seconds: float) -> Ended:
+    """Ask the guest to power off or to reboot and wait for its end. Raises VM_SHUTDOWN_TIMEOUT, TASK_CANCELLED (also
+    when a hard shutdown came first), VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT."""
+    with steps.asked(ctx, vm, reason, min(seconds, ctx.pool.guests.acknowledgement_seconds)) as waiter:
         try:
             ended: Ended | None = waiter.wait(seconds)
         except TimeoutError:

@@ -119,6 +119,19 @@ def _require_no_bios_strings(strings: dict[str, str]) -> None:
         raise ApiError("VM_BIOS_STRINGS_ALREADY_SET")
 
 
+# what guests read ----------------------------------------------------------------------------------------------------
+
+
+@implements("VM.set_xenstore_data")
+def set_xenstore_data(ctx: Context, vm: str, value: dict[str, str]) -> None:
+    """The one call that also changes what a running guest sees."""
+    with ctx.store.transaction() as tx:
+        tx.update("VM", vm, xenstore_data=value)
+    domain = ctx.pool.domains.peek(vm)
+    if domain is not None:
+        ctx.pool.guests.set_data(domain, value)
+
+
 # suspend images ------------------------------------------------------------------------------------------------------
 
 

@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xapikit.host.classes.vm import transitions
+from xapikit.host.context import Context
 from xapikit.host.domains.model import Domain, DomainFailed
 from xapikit.host.domains.service import refused
+from xapikit.host.domains.waiting import Waiter
 from xapikit.host.errors import ApiError
 from xapikit.host.lifecycle import HALTED, PAUSED, RUNNING
 from xapikit.host.store import Transaction
@@ -69,7 +71,7 @@ def undo(pool: Pool, vm: str, domain: Domain | None) -> None:
 def let_run(pool: Pool, vm: str, domain: Domain) -> None:
     """Unpause a built domain."""
     with alive(pool, vm):
-        domain.unpause()
+        pool.domains.let_run(domain)
     with pool.store.transaction() as tx:
         transitions.require_state(tx, vm, PAUSED, domid=domain.config.domid)
         tx.update("VM", vm, power_state=RUNNING)
@@ -79,14 +81,30 @@ def let_run(pool: Pool, vm: str, domain: Domain) -> None:
 def alive(pool: Pool, vm: str) -> Iterator[None]:
     """Turns a failed order to the domain of a VM into what a client is told: it is not running any more, or why it
     does not obey."""
+    before = pool.domains.peek(vm)
     try:
         yield
     except DomainFailed as error:
         row = pool.store.get("VM", vm)
         state = row["power_state"] if row["power_state"] not in (RUNNING, PAUSED) else HALTED
-        if state != HALTED or pool.domains.peek(vm) is None:  # a hard shutdown is ending it, or has
+        now = pool.domains.peek(vm)
+        # a hard shutdown or reboot is ending it, or has
+        if state != HALTED or now is None or now is not before or not now.is_alive():
             raise ApiError("VM_BAD_POWER_STATE", vm, "running", state.lower()) from error
         raise refused(error) from error
+
+
+@contextmanager
+def asked(ctx: Context, vm: str, reason: str, seconds: float) -> Iterator[Waiter]:
+    """Ask the guest of a VM for ``poweroff``, ``reboot`` or ``suspend``. The block begins when the guest has
+    acknowledged it, or has ended. Raises VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT, or that of a suspend, after ``seconds``."""
+    with alive(ctx.pool, vm), ctx.pool.domains.waiting(vm) as waiter:
+        ctx.task.on_cancel(lambda: waiter.tell(None))
+        with ctx.pool.guests.asked(ctx.pool.domains.get(vm), reason, waiter.acknowledge):
+            if not waiter.wait_acknowledged(seconds):
+                kind = "SUSPEND" if reason == "suspend" else "SHUTDOWN"
+                raise ApiError(f"VM_FAILED_{kind}_ACKNOWLEDGMENT", vm)
+            yield waiter
 
 
 def announce_on(tx: Transaction, event: str, vm: str, host: str) -> None:

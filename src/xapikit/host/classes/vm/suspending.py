@@ -42,7 +42,8 @@ def suspend_to_image(ctx: Context, vm: str) -> None:
     try:
         with steps.alive(pool, vm):
             domain = pool.domains.get(vm)
-            domain.save(file)
+            with steps.asked(ctx, vm, "suspend", pool.guests.acknowledgement_seconds):
+                domain.save(file)
         write_image(ctx, image, file, host)
         pool.domains.end(vm, only=domain)
         with ctx.store.transaction() as tx:

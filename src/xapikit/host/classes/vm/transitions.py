@@ -47,10 +47,6 @@ GENERIC_BIOS_STRINGS: Final = {
 }
 """Stored at the first start of a VM that has none."""
 BOOT_CPU_FLAGS: Final = {"vendor": "GenuineIntel", "features": ""}
-_GUEST_FEATURES: Final = (
-    "feature-shutdown", "feature-poweroff", "feature-reboot", "feature-suspend", "feature-vcpu-hotplug",
-    "feature-balloon",
-)  # fmt: skip
 
 
 def about_to_start(tx: Transaction, vm: str, host: str) -> None:
@@ -91,7 +87,7 @@ def started(tx: Transaction, pool: Pool, vm: str, host: str, domid: int, *, paus
         memory_target=row["memory_dynamic_max"],
         last_boot_CPU_flags=dict(BOOT_CPU_FLAGS),
         requires_reboot=False,
-        guest_metrics=_guest_metrics(tx, pool, row, domid),
+        guest_metrics=pool.guests.first_metrics(tx, tx.get("host", host)["uuid"], domid),
     )
     now = DateTime.now()
     platform = row["platform"]
@@ -179,38 +175,3 @@ def _boot_record(vm: Row) -> str:
 def _forget_guest(tx: Transaction, vm: Row) -> None:
     if tx.peek("VM_guest_metrics", vm["guest_metrics"]) is not None:
         tx.delete("VM_guest_metrics", vm["guest_metrics"])
-
-
-def _guest_metrics(tx: Transaction, pool: Pool, vm: Row, domid: int) -> str:
-    """What the guest tells of itself. A timed guest has an agent that knows everything; of a real one it is only
-    known that it has a power button and that its devices can be changed."""
-    now = DateTime.now()
-    fields: dict[str, object] = {
-        "PV_drivers_up_to_date": True,
-        "PV_drivers_detected": True,
-        "can_use_hotplug_vbd": "yes",
-        "can_use_hotplug_vif": "yes",
-        "last_updated": now,
-        "live": True,
-        "other": dict.fromkeys(_GUEST_FEATURES, "1"),
-    }
-    if pool.settings.domains == "timed":
-        fields |= {
-            "PV_drivers_version": {"major": "8", "minor": "4", "micro": "0", "build": "1"},
-            "os_version": {"name": "Timed guest 1", "uname": "6.1.0", "distro": "timed", "major": "1", "minor": "0"},
-            "networks": _addresses(tx, vm, domid),
-        }
-    return tx.create("VM_guest_metrics", fields)
-
-
-def _addresses(tx: Transaction, vm: Row, domid: int) -> dict[str, str]:
-    """Addresses that a timed guest claims to have: those configured, else one per VIF from 10.0.0.0/8."""
-    networks: dict[str, str] = {}
-    for ref in vm["VIFs"]:
-        vif = tx.get("VIF", ref)
-        device = vif["device"]
-        static = [address.partition("/")[0] for address in vif["ipv4_addresses"]]
-        number = int(device) if device.isdecimal() else 0
-        address = static[0] if static else f"10.{number % 256}.{domid // 250 % 256}.{domid % 250 + 2}"
-        networks |= {f"{device}/ip": address, f"{device}/ipv4/0": address}
-    return networks
