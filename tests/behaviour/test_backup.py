@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 
 import pytest
 
@@ -73,3 +74,36 @@ def test_only_tracked_snapshots_lose_their_data(xapi: Caller, make: Maker, track
     taken = snapshot(xapi, make, plain)
     assert xapi.error("VDI.data_destroy", taken) == ["VDI_NO_CBT_METADATA", taken]
     assert xapi.error("VDI.enable_cbt", taken)[0] == "OPERATION_NOT_ALLOWED"
+
+
+@pytest.fixture
+def nbd_network(xapi: Caller, make: Maker) -> str:
+    """The management network, for NBD over TLS while the test runs."""
+    networks = xapi("network.get_all_records")
+    if any("insecure_nbd" in row["purpose"] for row in networks.values()):
+        pytest.skip("a network of this host is for NBD in plain")
+    pif = next(row for row in xapi("PIF.get_all_records").values() if row["management"])
+    network: str = pif["network"]
+    if "nbd" not in networks[network]["purpose"]:
+        xapi("network.add_purpose", network, "nbd")
+        make.later("network.remove_purpose", network, "nbd")
+    return network
+
+
+def test_a_disk_tells_where_it_is_read_over_nbd(
+    xapi: Caller, make: Maker, client: XapiClient, nbd_network: str
+) -> None:
+    vdi = make.disk(8 * MIB)
+    (info, *_) = xapi("VDI.get_nbd_info", vdi)
+    path, _, session = info["exportname"].partition("?session_id=")
+    assert path == "/" + xapi("VDI.get_uuid", vdi) and session.startswith("OpaqueRef:")
+    assert info["cert"].startswith("-----BEGIN CERTIFICATE-----") and info["subject"]
+    with socket.create_connection((info["address"], info["port"]), timeout=30) as plain:
+        assert plain.recv(18, socket.MSG_WAITALL)[:16] == b"NBDMAGICIHAVEOPT"
+
+
+def test_a_pool_has_one_way_of_nbd(xapi: Caller, make: Maker, nbd_network: str) -> None:
+    other = make.network()
+    assert xapi.error("network.add_purpose", other, "insecure_nbd") == [
+        "NETWORK_INCOMPATIBLE_PURPOSES", "insecure_nbd", "nbd"
+    ]  # fmt: skip

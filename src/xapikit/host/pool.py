@@ -129,6 +129,7 @@ class Pool:
         self.storage: Any = None
         self.domains: Any = None
         self.migrations: Any = None
+        self.nbd: Any = None
         self.programs = Programs(settings.state)
         self.statistics = Statistics(self)
         options = settings.options
@@ -211,10 +212,10 @@ class Pool:
         self._parts.append(part)
 
     def start_parts(self) -> None:
-        """Build storage, domains and migrations, then start everything."""
-        from xapikit.host import domains, migration, storage
+        """Build storage, domains, migrations and NBD servers, then start everything."""
+        from xapikit.host import domains, migration, nbd, storage
 
-        for name, package in (("storage", storage), ("domains", domains), ("migrations", migration)):
+        for name, package in (("storage", storage), ("domains", domains), ("migrations", migration), ("nbd", nbd)):
             build = getattr(package, "build", None)
             if build is not None:
                 part: Part = build(self)

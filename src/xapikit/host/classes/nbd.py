@@ -16,11 +16,30 @@ from __future__ import annotations
 from typing import Any
 
 from xapikit.host.context import Context
+from xapikit.host.errors import ApiError
+from xapikit.host.nbd.access import addresses, export_name
 from xapikit.host.registry import implements
+from xapikit.host.storage.operations import type_text
 
 
 @implements("VDI.get_nbd_info")
 def get_nbd_info(ctx: Context, vdi: str) -> list[dict[str, Any]]:
-    # no network of this host has the purpose nbd: clients fall back to /export_raw_vdi
-    ctx.store.get("VDI", vdi)
-    return []
+    """One entry per address of each host that has the SR plugged, on networks with the purpose; none where there is no
+    such network: clients fall back to /export_raw_vdi."""
+    row = ctx.store.get("VDI", vdi)
+    if row["type"] == "cbt_metadata":
+        raise ApiError("VDI_INCOMPATIBLE_TYPE", vdi, type_text(row["type"]))
+    found = []
+    for host in ctx.pool.storage.hosts_with(row["SR"]):
+        for address in addresses(ctx.store, host):
+            certificate = ctx.pool.nbd.certificate
+            found.append(
+                {
+                    "exportname": export_name(row["uuid"], ctx.session),
+                    "address": address,
+                    "port": ctx.pool.nbd.port(host),
+                    "cert": certificate.pem,
+                    "subject": certificate.subject,
+                }
+            )
+    return found

@@ -51,6 +51,12 @@ class ServerCertificate:
         return self.certificate.fingerprint(algorithm).hex(":").upper()
 
     @property
+    def subject(self) -> str:
+        """A DNS name that it is for."""
+        found = self.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return next(iter(found.get_values_for_type(x509.DNSName)), "")
+
+    @property
     def pem(self) -> str:
         return self.certificate.public_bytes(serialization.Encoding.PEM).decode()
 

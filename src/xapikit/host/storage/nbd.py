@@ -9,18 +9,22 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""A small NBD server for one disk (fixed newstyle handshake), for QEMU and the tools of its family.
+"""The server's side of one NBD connection (fixed newstyle handshake), for QEMU and the tools of its family.
 
 Written after the protocol description of the NBD project (doc/proto.md). Served: READ, WRITE with FUA, FLUSH, TRIM
-(advice, ignored), WRITE_ZEROES, CACHE not. Not served, and refused as the protocol wants it: TLS, structured
-replies, metadata contexts. The socket is the caller's; who may connect is decided by the socket's directory.
+(advice, ignored), WRITE_ZEROES, STARTTLS where a certificate is given, which is demanded then; CACHE not. Not served,
+and refused as the protocol wants it: structured replies, metadata contexts. The socket is the caller's, and so is the
+choice of the disk: a data path (:mod:`.datapath`) has one, :mod:`xapikit.host.nbd` those of the pool.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
+import ssl
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from xapikit.host.storage.disks import Disk
@@ -34,9 +38,10 @@ _REPLY = 0x67446698
 
 _FIXED_NEWSTYLE, _NO_ZEROES = 1, 2
 
-_OPT_EXPORT_NAME, _OPT_ABORT, _OPT_LIST, _OPT_INFO, _OPT_GO = 1, 2, 3, 6, 7
+_OPT_EXPORT_NAME, _OPT_ABORT, _OPT_LIST, _OPT_STARTTLS, _OPT_INFO, _OPT_GO = 1, 2, 3, 5, 6, 7
 _REP_ACK, _REP_SERVER, _REP_INFO = 1, 2, 3
-_REP_ERR_UNSUP, _REP_ERR_INVALID = 0x80000001, 0x80000003
+_REP_ERR_UNSUP, _REP_ERR_POLICY, _REP_ERR_INVALID = 0x80000001, 0x80000002, 0x80000003
+_REP_ERR_TLS_REQD, _REP_ERR_UNKNOWN = 0x80000005, 0x80000006
 _INFO_EXPORT, _INFO_BLOCK_SIZE = 0, 3
 
 _HAS_FLAGS, _READ_ONLY, _SEND_FLUSH, _SEND_FUA, _SEND_TRIM, _SEND_ZEROES, _MULTI_CONN = 1, 2, 4, 8, 32, 64, 256
@@ -58,6 +63,10 @@ class ProtocolError(Exception):
     """The client does not speak NBD as it should; its connection ends."""
 
 
+class ExportRefused(Exception):
+    """There is no such export, or not for this client; the text is for the client."""
+
+
 @dataclass
 class Counters:
     """What was transferred, for statistics. Bytes and requests."""
@@ -71,22 +80,55 @@ class Counters:
 class Session:
     """One client connection. ``serve`` runs in a thread of its own until the client goes."""
 
-    def __init__(self, connection: socket.socket, disk: Disk, *, read_only: bool, counters: Counters) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        choose: Callable[[str], Disk],
+        *,
+        read_only: bool,
+        counters: Counters,
+        tls: ssl.SSLContext | None = None,
+        listed: bool = True,
+    ) -> None:
+        """``choose(name)`` gives the disk of an export or raises ExportRefused; it is asked once per name. With
+        ``tls`` nothing but its start is answered in plain. ``listed``: the export without a name is told to whoever
+        asks for a list."""
         self._socket = connection
-        self._disk = disk
+        self._choose = choose
         self._read_only = read_only
         self._counters = counters
+        self._tls = tls
+        self._listed = listed
+        self._chosen: tuple[str, Disk] | None = None
         self._buffer = bytearray(1 << 20)
+
+    @property
+    def socket(self) -> socket.socket:
+        """The connection, which another object stands for once TLS began."""
+        return self._socket
+
+    def cut(self) -> None:
+        """Let whoever serves this connection come to its end."""
+        with contextlib.suppress(OSError):  # gone already
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._socket.close()
 
     def serve(self) -> None:
         """Talk until the client disconnects. Raises ProtocolError, OSError (a broken connection)."""
-        if self._handshake():
-            while self._request():
-                pass
+        if self.handshake():
+            self.transmit()
+
+    def transmit(self) -> None:
+        """Serve requests until the client disconnects. Raises as ``serve``."""
+        while self._request():
+            pass
 
     # handshake ---------------------------------------------------------------------------------------------------
 
-    def _handshake(self) -> bool:
+    def handshake(self) -> bool:
+        """Agree on an export; False when the client went. Raises as ``serve``."""
         self._socket.sendall(struct.pack(">QQH", _INIT, _OPTION, _FIXED_NEWSTYLE | _NO_ZEROES))
         (client_flags,) = struct.unpack(">I", self._exactly(4))
         if client_flags & ~(_FIXED_NEWSTYLE | _NO_ZEROES):
@@ -96,27 +138,66 @@ class Session:
             if magic != _OPTION or length > _MAX_OPTION:
                 raise ProtocolError("not an NBD option")
             data = self._exactly(length)
-            if option == _OPT_EXPORT_NAME:
+            if self._tls is not None and option not in (_OPT_STARTTLS, _OPT_ABORT):
+                if option == _OPT_EXPORT_NAME:  # it has no way to be refused
+                    raise ProtocolError("an export is asked for before TLS began")
+                self._option_reply(option, _REP_ERR_TLS_REQD)
+            elif option == _OPT_STARTTLS:
+                self._start_tls(data)
+            elif option == _OPT_EXPORT_NAME:
+                try:
+                    disk = self._disk_of(data)
+                except ExportRefused as refused:
+                    raise ProtocolError(str(refused)) from refused
                 padding = b"" if client_flags & _NO_ZEROES else bytes(124)
-                self._socket.sendall(struct.pack(">QH", self._disk.size, self._flags()) + padding)
+                self._socket.sendall(struct.pack(">QH", disk.size, self._flags()) + padding)
                 return True
-            if option == _OPT_ABORT:
+            elif option == _OPT_ABORT:
                 self._option_reply(option, _REP_ACK)
                 return False
-            if option == _OPT_LIST:
-                self._option_reply(option, _REP_SERVER, struct.pack(">I", 0))
-                self._option_reply(option, _REP_ACK)
+            elif option == _OPT_LIST:
+                if self._listed:
+                    self._option_reply(option, _REP_SERVER, struct.pack(">I", 0))
+                    self._option_reply(option, _REP_ACK)
+                else:
+                    self._option_reply(option, _REP_ERR_POLICY)
             elif option in (_OPT_INFO, _OPT_GO):
                 if self._info(option, data) and option == _OPT_GO:
                     return True
             else:
                 self._option_reply(option, _REP_ERR_UNSUP)
 
+    def _start_tls(self, data: bytes) -> None:
+        if self._tls is None:
+            self._option_reply(
+                _OPT_STARTTLS, _REP_ERR_INVALID if isinstance(self._socket, ssl.SSLSocket) else _REP_ERR_POLICY
+            )
+        elif data:
+            self._option_reply(_OPT_STARTTLS, _REP_ERR_INVALID)
+        else:
+            self._option_reply(_OPT_STARTTLS, _REP_ACK)
+            self._socket, self._tls = self._tls.wrap_socket(self._socket, server_side=True), None
+
+    def _disk_of(self, name: bytes) -> Disk:
+        try:
+            text = name.decode()
+        except UnicodeDecodeError:
+            raise ExportRefused("the name of an export is UTF-8") from None
+        if self._chosen is None or self._chosen[0] != text:
+            self._chosen = (text, self._choose(text))
+        return self._chosen[1]
+
     def _info(self, option: int, data: bytes) -> bool:
-        if len(data) < 6 or len(data) < 6 + struct.unpack(">I", data[:4])[0]:
+        length = struct.unpack(">I", data[:4])[0] if len(data) >= 6 else len(data)
+        if len(data) < 6 + length:
             self._option_reply(option, _REP_ERR_INVALID)
             return False
-        self._option_reply(option, _REP_INFO, struct.pack(">HQH", _INFO_EXPORT, self._disk.size, self._flags()))
+        try:
+            disk = self._disk_of(data[4 : 4 + length])
+        except ExportRefused as refused:
+            self._option_reply(option, _REP_ERR_UNKNOWN, str(refused).encode())
+            return False
+        self._option_reply(option, _REP_INFO, struct.pack(">HQH", _INFO_EXPORT, disk.size, self._flags()))
         self._option_reply(option, _REP_INFO, struct.pack(">HIII", _INFO_BLOCK_SIZE, 512, 4096, MAX_PAYLOAD))
         self._option_reply(option, _REP_ACK)
         return True
@@ -161,7 +242,8 @@ class Session:
         return True
 
     def _serve(self, kind: int, flags: int, offset: int, length: int) -> memoryview | None:
-        disk = self._disk
+        assert self._chosen is not None, "the handshake has chosen"
+        disk = self._chosen[1]
         if kind == _READ:
             view = self._buffer_for(length)
             disk.pread_into(offset, view)
@@ -214,6 +296,10 @@ class Session:
         return bytes(data)
 
     def _send(self, head: bytes, payload: memoryview) -> None:
+        if isinstance(self._socket, ssl.SSLSocket):  # it has no sendmsg
+            self._socket.sendall(head)
+            self._socket.sendall(payload)
+            return
         sent = self._socket.sendmsg([head, payload])
         if sent < len(head):
             self._socket.sendall(head[sent:])

@@ -101,7 +101,7 @@ class Server:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            Session(connection, self._disk, read_only=self._read_only, counters=self._counters).serve()
+            Session(connection, lambda _: self._disk, read_only=self._read_only, counters=self._counters).serve()
         except (ProtocolError, OSError) as error:
             if not self._stopping:
                 LOG.warning("an NBD connection to %s ended: %s", self._disk.path, error)
