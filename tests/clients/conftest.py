@@ -16,12 +16,14 @@ What they need is installed once into a cache directory (``NOVA_XAPI_CLIENTS``, 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,19 +71,61 @@ def python_with() -> Callable[..., Path]:
     return make
 
 
+STAND_INS = Path(__file__).parent / "stand_ins"
+# what the packages want in versions that a registry may not have any more, and what it has
+NODE_VERSIONS = {
+    "xo-common": "0.9.0",
+    "@vates/async-each": "1.0.3",
+    "@vates/decorate-with": "2.1.0",
+    "@vates/nbd-client": "3.6.0",
+    "@vates/read-chunk": "1.2.1",
+    "@xen-orchestra/async-map": "0.1.4",
+    "@xen-orchestra/disk-transform": "1.3.3",
+    "@xen-orchestra/log": "0.7.2",
+    "@xen-orchestra/qcow2": "1.3.1",
+}
+
+
 @pytest.fixture(scope="session")
 def node_with() -> Callable[..., Path]:
-    """``node_with("xen-api@4.7.6")``: a directory in which node finds these packages."""
+    """``node_with("xen-api@4.7.6")``: a directory in which node finds these packages.
+
+    When the registry lacks something that they depend on, its place is taken by the small modules in ``stand_ins``; the
+    packages themselves are as their authors published them.
+    """
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed (apt-get install npm)")
 
     def make(*packages: str) -> Path:
         def install(directory: Path) -> None:
-            (directory / "package.json").write_text('{"private": true, "type": "module"}')
-            command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *packages]
-            run(*command, cwd=directory, timeout=INSTALL_SECONDS)
+            project = directory / "package.json"
+            project.write_text('{"private": true, "type": "module"}')
+            command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"]
+            done = subprocess.run(
+                [*command, *packages],
+                cwd=directory,
+                capture_output=True,
+                text=True,
+                timeout=INSTALL_SECONDS,
+                check=False,
+            )
+            if done.returncode and any(code in done.stderr for code in ("E404", "ETARGET", "ERESOLVE")):
+                project.write_text(json.dumps(_with_stand_ins(packages), indent=1))
+                run(*command, "--legacy-peer-deps", cwd=directory, timeout=INSTALL_SECONDS)
+            elif done.returncode:
+                pytest.fail(done.stderr[-4000:])
 
         name = "node-" + "-".join(packages).replace("/", "_").replace("@", "-")
         return once(cache_directory() / name, install)
 
     return make
+
+
+def _with_stand_ins(packages: Sequence[str]) -> dict[str, Any]:
+    """A package.json that takes stand-ins for what is missing."""
+    dependencies = {
+        json.loads(file.read_text())["name"]: f"file:{file.parent}" for file in STAND_INS.glob("*/package.json")
+    }
+    dependencies |= {name: version for name, _, version in (package.rpartition("@") for package in packages)}
+    overrides = {**NODE_VERSIONS, **{name: f"${name}" for name in dependencies}}
+    return {"private": True, "type": "module", "dependencies": dependencies, "overrides": overrides}

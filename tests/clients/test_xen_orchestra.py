@@ -9,7 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Xen Orchestra's client library from npm: its object cache, tasks and streams."""
+"""Xen Orchestra's packages from npm: client library and object cache, operations on VMs and disks, VHD library."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +20,34 @@ from clients.conftest import run
 from xapikit.host.pytest_plugin import XapiFactory, xapi_factory  # noqa: F401
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
-SCRIPT = Path(__file__).parent / "xen_orchestra.mjs"
+HERE = Path(__file__).parent
+
+
+def node(modules: Path, script: str, *arguments: str | Path) -> list[str]:
+    """Run a script with node; its lines."""
+    copy = modules / script  # node resolves packages from where the script lies
+    copy.write_text((HERE / script).read_text())
+    return run("node", copy, *arguments, cwd=modules).splitlines()
 
 
 @pytest.mark.parametrize("https", [False, True], ids=["http", "https"])
-def test_xen_api_works(xapi_factory: XapiFactory, node_with: Callable[..., Path], https: bool) -> None:  # noqa: F811
+def test_xen_api_works_and_its_cache_is_right_after_a_storm(
+    xapi_factory: XapiFactory,  # noqa: F811
+    node_with: Callable[..., Path],
+    https: bool,
+) -> None:
     xapi = xapi_factory(hosts=2, https=https)
-    modules = node_with("xen-api@4.7.6")
-    # node resolves packages from where the script lies
-    script = modules / SCRIPT.name
-    script.write_text(SCRIPT.read_text())
-    assert run("node", script, xapi.url, xapi.password, cwd=modules).splitlines()[-1] == "done"
+    told = node(node_with("xen-api@4.7.6"), "xen_orchestra.mjs", xapi.url, xapi.password)
+    print(told[-2])
+    assert told[-1] == "done" and told[-2].startswith("400 operations")
+
+
+def test_xen_orchestra_makes_backs_up_and_restores_a_vm_and_vhd_lib_reads_the_chain(
+    xapi_factory: XapiFactory,  # noqa: F811
+    node_with: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    modules = node_with("@xen-orchestra/xapi@8.10.5", "xen-api@4.7.6", "vhd-lib@4.15.0")
+    xapi = xapi_factory()
+    assert node(modules, "xo_vm.mjs", xapi.url, xapi.password, tmp_path)[-1] == "done"
+    assert node(modules, "vhd_chain.cjs", tmp_path)[-1] == "done"

@@ -102,6 +102,66 @@ const snapshot = await xapi.callAsync('VM.snapshot', vm, 'xo snapshot')
 await xapi.barrier(snapshot)
 assert.deepEqual(xapi.getObject(vm).snapshots, [snapshot])
 for (const ref of [snapshot, vm]) await xapi.callAsync('VM.destroy', ref)
+
+// a storm of operations by many at once: when it is over, the cache is what the host has
+let seed = 7
+const chance = limit => (seed = (seed * 1103515245 + 12345) % 2147483648) % limit
+const mine = []
+async function operation(number) {
+  const known = mine[chance(mine.length || 1)]
+  switch (known === undefined ? 0 : chance(7)) {
+    case 0:
+      mine.push(await xapi.call('VM.clone', template.$ref, `storm ${number}`))
+      return
+    case 1:
+      mine.splice(mine.indexOf(known), 1)
+      return xapi.call('VM.destroy', known)
+    case 2:
+      return xapi.call('VM.set_name_label', known, `renamed ${number}`)
+    case 3:
+      return xapi.call('VM.set_tags', known, [`tag ${number}`])
+    case 4:
+      return xapi.call('VM.set_other_config', known, { number: String(number) })
+    case 5:
+      return xapi.call('network.set_name_label', Object.keys(records)[0], `network ${number}`)
+    default: {
+      const disk = await xapi.call('VDI.create', {
+        SR: sr.$ref, virtual_size: 1 << 20, type: 'user', sharable: false, read_only: false, other_config: {},
+        name_label: `disk ${number}`,
+      })
+      if (chance(2)) await xapi.call('VDI.destroy', disk)
+    }
+  }
+}
+let number = 0
+let gone = 0
+async function worker() {
+  while (number < 400) {
+    try {
+      await operation(number++)
+    } catch (error) {
+      if (error.code !== 'HANDLE_INVALID') throw error // another worker destroyed it
+      gone++
+    }
+  }
+}
+await Promise.all(Array.from({ length: 8 }, worker))
+await xapi.barrier()
+let compared = 0
+// not the pool: the barrier writes into it
+for (const type of ['VM', 'VDI', 'VBD', 'VIF', 'SR', 'network', 'PIF', 'PBD', 'host', 'VM_metrics']) {
+  const there = await xapi.call(`${type}.get_all_records`)
+  const cached = Object.values(xapi.objects.all).filter(o => o.$type === type)
+  assert.deepEqual(new Set(cached.map(o => o.$ref)), new Set(Object.keys(there)), type)
+  for (const o of cached) {
+    for (const [field, value] of Object.entries(there[o.$ref])) {
+      // as texts: the cache freezes what it holds
+      assert.equal(JSON.stringify(o[field]), JSON.stringify(value), `${type}.${field} of ${o.$ref}`)
+      compared++
+    }
+  }
+}
+console.log(`${number} operations, ${gone} too late, ${compared} fields compared`)
 await xapi.disconnect()
 console.log('done')
 process.exit(0)
