@@ -45,6 +45,8 @@ class TaskHandle:
         self.ref = ref
         self.result = ""
         """What the task of an HTTP handler ends with: an XML-RPC value fragment, set by the handler."""
+        self.failure: ApiError | None = None
+        """What an HTTP handler failed with, for the audit log."""
         self._wakers: list[Callable[[], None]] = []
 
     @functools.cached_property

@@ -26,6 +26,7 @@ from xapikit.host.events import Events
 from xapikit.host.guests.service import Guests
 from xapikit.host.members import Machines, Standing
 from xapikit.host.members.heartbeat import Heartbeat
+from xapikit.host.server.audit import Audit
 from xapikit.host.server.sessions import Account, Sessions
 from xapikit.host.server.tasks import Tasks
 from xapikit.host.settings import HostSettings
@@ -138,7 +139,8 @@ class Pool:
         )
         self.heartbeat = Heartbeat(self)
         self.guests = Guests(self)
-        self._parts: list[Part] = [self.programs, self.statistics, self.heartbeat, self.guests]
+        self.audit = Audit(self)
+        self._parts: list[Part] = [self.audit, self.programs, self.statistics, self.heartbeat, self.guests]
         self._ref = ""
         self.hardware: Hardware | None = None
         self.on_restart: Callable[[], None] | None = None

@@ -27,6 +27,7 @@ from xapikit.host.errors import ApiError
 from xapikit.host.members import Standing
 from xapikit.host.pool import Pool
 from xapikit.host.registry import Implementation, calls
+from xapikit.host.server.audit import is_audited
 from xapikit.host.server.derived import derived_call
 from xapikit.host.server.records import plain_result
 from xapikit.host.server.refusals import refusal
@@ -137,7 +138,11 @@ class Dispatcher:
         if message.pool_internal or call.method in SERVER_SETTERS:
             raise ApiError("PERMISSION_DENIED", "")
         if not message.no_session:
-            self._pool.sessions.require(session, call.method, message.role)
+            try:
+                self._pool.sessions.require(session, call.method, message.role)
+            except ApiError as error:
+                self._pool.audit.call(session, call.method, (), (), error)
+                raise
             if message.key_roles and len(arguments) > 1:
                 self._check_key_role(session, call, arguments[1])
         if asynchronous and not message.is_async:
@@ -238,14 +243,23 @@ class Dispatcher:
             https=origin.https,
         )
 
+        message = call.message
+        audited = is_audited(message.role) and not message.no_session
+
         def work() -> Any:
+            failure: ApiError | None = None
             try:
                 value = call.implementation(context, *arguments)
-            except ApiError:
+            except ApiError as error:
+                failure = error
                 raise
             except Exception as error:
                 LOG.exception("%s failed", call.method)
-                raise ApiError("INTERNAL_ERROR", f"{type(error).__name__}: {error}") from error
+                failure = ApiError("INTERNAL_ERROR", f"{type(error).__name__}: {error}")
+                raise failure from error
+            finally:
+                if audited:
+                    self._pool.audit.call(session, call.method, message.params, arguments, failure, task.ref)
             return plain_result(value) if task.ref != NULL_REF and call.message.is_async else value
 
         return work

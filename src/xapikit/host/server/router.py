@@ -29,6 +29,7 @@ from xapikit.host.faults import Faults
 from xapikit.host.members import Standing
 from xapikit.host.pool import Pool
 from xapikit.host.registry import handlers, is_public
+from xapikit.host.server.audit import is_audited
 from xapikit.host.server.http import (
     ConnectionClosed,
     HttpConnection,
@@ -121,7 +122,8 @@ class Router:
             if session != NULL_REF and action not in MODEL.http_no_rbac:
                 try:
                     self._pool.sessions.require(session, f"http/{action}", _ROLES[action])
-                except ApiError:
+                except ApiError as denied:
+                    self._pool.audit.transfer(session, action, denied)
                     raise forbidden() from None
             task = self._task(action, request, session, host)
             if function is None:
@@ -140,7 +142,11 @@ class Router:
                 error = ApiError(*verdict.error)
                 self._fail(task, error)
                 raise internal_error(str(error))
-            self._run(lambda: function(request, connection, context), task, connection)
+            try:
+                self._run(lambda: function(request, connection, context), task, connection)
+            finally:
+                if is_audited(_ROLES[action]):
+                    self._pool.audit.transfer(session, action, task.failure, task.ref)
         finally:
             if temporary:
                 self._pool.sessions.logout(session)
@@ -176,6 +182,7 @@ class Router:
                 self._pool.tasks.succeed(task, task.result)
 
     def _fail(self, task: TaskHandle, error: ApiError) -> None:
+        task.failure = error
         if task.ref != NULL_REF:
             self._pool.tasks.fail(task, error)
 
