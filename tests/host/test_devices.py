@@ -109,7 +109,40 @@ def test_what_may_not_be_a_disk_of_a_vm_is_not_attachable(call: Caller, xapi_hos
     assert call.error("VBD.assert_attachable", vbd) == ["VDI_READONLY", vdi]
     with xapi_host.pool.store.transaction() as tx:
         tx.update("VDI", vdi, managed=False)
-    assert call.error("VBD.assert_attachable", vbd) == ["VDI_NOT_MANAGED", vdi]
+    assert call.error("VBD.assert_attachable", vbd) == ["VDI_NOT_MANAGED", vbd]
+
+
+def test_a_disk_is_plugged_once_its_own_operation_is_over(call: Caller, xapi_host: EmbeddedHost) -> None:
+    store = xapi_host.pool.store
+    vm, vdi = vm_of(call, "vm"), disk(call, xapi_host.pool.row["default_SR"])
+    call("VM.start", vm, False, False)
+    vbd = vbd_of(call, vm, vdi, "1")
+    with store.transaction() as tx:
+        tx.update("VDI", vdi, current_operations={"OpaqueRef:t": "clone"})
+    task = call("Async.VBD.plug", vbd)
+    assert not store.wait(lambda: store.get("VBD", vbd)["currently_attached"], 0.3)
+    assert call("task.get_status", task) == "pending"
+    with store.transaction() as tx:
+        tx.update("VDI", vdi, current_operations={})
+    assert store.wait(lambda: store.get("VBD", vbd)["currently_attached"], 10)
+
+
+def test_a_disk_that_is_only_read_is_not_plugged_into_an_hvm_guest(call: Caller, xapi_host: EmbeddedHost) -> None:
+    vm, vdi = vm_of(call, "vm"), disk(call, xapi_host.pool.row["default_SR"])
+    call("VM.start", vm, False, False)
+    vbd = vbd_of(call, vm, vdi, "1", mode="RO")
+    assert call.error("VBD.plug", vbd) == ["DISK_VBD_MUST_BE_READWRITE_FOR_HVM", vbd]
+
+
+def test_a_suspended_guest_does_not_keep_a_disk_from_others(call: Caller, xapi_host: EmbeddedHost) -> None:
+    vdi = disk(call, xapi_host.pool.row["default_SR"])
+    one, two = vm_of(call, "one"), vm_of(call, "two")
+    for vm in (one, two):
+        vbd_of(call, vm, vdi)
+    call("VM.start", one, False, False)
+    call("VM.suspend", one)
+    call("VM.start", two, False, False)
+    assert call.error("VM.resume", one, False, False) == ["VDI_IN_USE", vdi]
 
 
 def test_a_running_guest_reaches_only_networks_of_its_host(pool: Caller, xapi_pool: EmbeddedHost) -> None:

@@ -35,6 +35,8 @@ OperationCheck: TypeAlias = Callable[[Transaction, str, str], None]
 # (wire reference 1.5, rule 10). Waiting is for a change of the class, the time is only a bound.
 CONFLICT_PATIENCE_SECONDS = 60.0
 CONFLICT = "OTHER_OPERATION_IN_PROGRESS"
+_WATCHED = {"VBD": ("VBD", "VDI")}
+"""Classes whose operations an operation of a class may have to wait for; its own where nothing is said."""
 
 
 class TaskHandle:
@@ -157,7 +159,7 @@ class Operations:
         patience: float,
     ) -> str:
         deadline = time.monotonic() + patience
-        with self._store.watch([class_name]) as watch:
+        with self._store.watch(_WATCHED.get(class_name, (class_name,))) as watch:
             ctx.task.on_cancel(watch.wake)
             while True:
                 try:

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -132,6 +133,10 @@ def test_an_immobile_vm_stays_where_it_is() -> None:
         (DeviceFacts("VIF", "d", "vm", "Running", True), ["attach", "unplug"]),
         (DeviceFacts("VIF", "d", "vm", "Running", False), ["attach", "plug"]),
         (DeviceFacts("VIF", "d", "vm", "Paused", True), ["attach"]),
+        (DeviceFacts("VBD", "d", "vm", "Running", True, pv_drivers=False), ["attach", "pause", "unpause"]),
+        (DeviceFacts("VIF", "d", "vm", "Running", True, hotplug="no"), ["attach"]),
+        (DeviceFacts("VIF", "d", "vm", "Running", True, pv_drivers=False, hotplug="yes"), ["attach", "unplug"]),
+        (DeviceFacts("VBD", "d", "vm", "Running", False, vdi_managed=False), []),
     ],
 )
 def test_devices_list_the_recorded_operations(facts: DeviceFacts, listed: list[str]) -> None:
@@ -147,6 +152,39 @@ def test_device_errors_win_in_the_recorded_order() -> None:
     assert lifecycle.device_error(drive, "insert") == ("VBD_NOT_EMPTY", "d")
     unplugging = lifecycle.device_error(drive, "unplug")
     assert unplugging is not None and unplugging[0] == "OPERATION_NOT_ALLOWED"
+
+
+RUNNING_DISK = DeviceFacts("VBD", "d", "vm", "Running", False, vdi="v")
+
+
+@pytest.mark.parametrize(
+    ("changes", "operation", "error"),
+    [
+        ({"current": {"task": "attach"}}, "plug", ("OTHER_OPERATION_IN_PROGRESS", "VBD", "d", "attach", "task")),
+        ({"power_state": "Halted"}, "pause", ("VM_BAD_POWER_STATE", "vm", "running", "halted")),
+        ({"power_state": "Paused"}, "pause", None),
+        ({"power_state": "Paused"}, "plug", ("VM_BAD_POWER_STATE", "vm", "running", "paused")),
+        (
+            {"vm_current": {"task": "clean_shutdown"}},
+            "plug",
+            ("OPERATION_NOT_ALLOWED", "Current operation on VM:vm is clean_shutdown"),
+        ),
+        ({"vm_current": {"task": "snapshot"}}, "plug", None),
+        ({"hotplug": "no"}, "plug", ("OPERATION_NOT_ALLOWED", "VM states it does not support VBD hotplug.")),
+        ({"hotplug": "yes", "pv_drivers": False}, "plug", None),
+        ({"pv_drivers": False}, "plug", ("VM_MISSING_PV_DRIVERS", "vm")),
+        ({"pv_drivers": False, "is_control_domain": True}, "plug", None),
+        ({"vdi_managed": False}, "plug", ("VDI_NOT_MANAGED", "d")),
+        ({"vdi_current": {"task": "clone"}}, "plug", ("OTHER_OPERATION_IN_PROGRESS", "VDI", "v", "clone", "task")),
+        ({"vdi_current": {"task": "copy", "other": "mirror"}}, "plug", None),
+        ({"vdi_current": {"task": "clone"}, "attached": True}, "unplug", None),
+        ({"empty": True, "kind": "Floppy"}, "plug", ("VBD_IS_EMPTY", "d")),
+    ],
+)
+def test_a_running_guest_takes_a_disk_unless(
+    changes: dict[str, object], operation: str, error: tuple[str, ...] | None
+) -> None:
+    assert lifecycle.device_error(dataclasses.replace(RUNNING_DISK, **changes), operation) == error
 
 
 def test_messages_read_as_recorded() -> None:

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Final
+from typing import Any, Final
 
 from xapikit.host.context import OperationCheck
 from xapikit.host.errors import ApiError
@@ -29,10 +29,6 @@ def facts(class_name: str, view: View, ref: str, row: Row) -> DeviceFacts:
     """What the life-cycle rules look at."""
     vm = view.peek("VM", row["VM"])
     guest = view.peek("VM_guest_metrics", vm["guest_metrics"]) if vm is not None else None
-    # a VIF is like a disk that may be unplugged
-    media = (
-        {"unpluggable": row["unpluggable"], "kind": row["type"], "empty": row["empty"]} if class_name == "VBD" else {}
-    )
     return DeviceFacts(
         class_name=class_name,
         ref=ref,
@@ -42,9 +38,24 @@ def facts(class_name: str, view: View, ref: str, row: Row) -> DeviceFacts:
         hvm=vm is None or vm["domain_type"] in ("hvm", "unspecified"),
         is_control_domain=vm is not None and vm["is_control_domain"],
         pv_drivers=guest is not None and guest["PV_drivers_detected"],
+        hotplug=guest[f"can_use_hotplug_{class_name.lower()}"] if guest is not None else "unspecified",
+        vm_current=vm["current_operations"] if vm is not None else {},
         current=row["current_operations"],
-        **media,
+        **(_medium(view, row) if class_name == "VBD" else {}),
     )
+
+
+def _medium(view: View, row: Row) -> dict[str, Any]:
+    """The facts that only VBDs have."""
+    vdi = view.peek("VDI", row["VDI"]) if not row["empty"] else None
+    return {
+        "unpluggable": row["unpluggable"],
+        "kind": row["type"],
+        "empty": row["empty"],
+        "vdi": row["VDI"],
+        "vdi_managed": vdi is None or vdi["managed"],
+        "vdi_current": vdi["current_operations"] if vdi is not None else {},
+    }
 
 
 def checker(class_name: str) -> OperationCheck:

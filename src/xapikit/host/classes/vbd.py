@@ -27,6 +27,8 @@ from xapikit.model import NULL_REF
 _GIVEN: Final = (
     "bootable", "mode", "type", "unpluggable", "empty", "other_config", "qos_algorithm_type", "qos_algorithm_params",
 )  # fmt: skip
+MIGRATIONS: Final = ("migrate_send", "pool_migrate")
+"""Operations of a VM that have counted its disks and take no further ones."""
 INCOMPATIBLE: Final = {"ha_statefile": "HA statefile", "redo_log": "Redo log", "cbt_metadata": "CBT metadata"}
 
 
@@ -45,7 +47,15 @@ def create_vbd(tx: Transaction, args: dict[str, Any]) -> str:
     if kind == "Disk" and empty:
         raise ApiError("VBD_NOT_REMOVABLE_MEDIA", "in constructor")
     if not empty:
-        check_vdi(tx, vdi, read_only=args["mode"] == "RO")
+        row = tx.get("VDI", vdi)
+        if row["type"] in INCOMPATIBLE:
+            raise ApiError("VDI_INCOMPATIBLE_TYPE", vdi, INCOMPATIBLE[row["type"]])
+        if not row["managed"]:
+            raise ApiError("VDI_NOT_MANAGED", vdi)
+        check_writable(tx, vdi, read_only=args["mode"] == "RO")
+    for key, operation in vm["current_operations"].items():
+        if operation in MIGRATIONS:
+            raise ApiError("OTHER_OPERATION_IN_PROGRESS", "VM", args["VM"], operation, key)
     return tx.create(
         "VBD",
         {
@@ -59,14 +69,9 @@ def create_vbd(tx: Transaction, args: dict[str, Any]) -> str:
     )
 
 
-def check_vdi(view: View, vdi: str, *, read_only: bool) -> None:
-    """Whether a VBD may be for this disk."""
-    row = view.get("VDI", vdi)
-    if row["type"] in INCOMPATIBLE:
-        raise ApiError("VDI_INCOMPATIBLE_TYPE", vdi, INCOMPATIBLE[row["type"]])
-    if not row["managed"]:
-        raise ApiError("VDI_NOT_MANAGED", vdi)
-    if not read_only and is_read_only(view, row):
+def check_writable(view: View, vdi: str, *, read_only: bool) -> None:
+    """Raise VDI_READONLY when a disk is to be written that cannot be."""
+    if not read_only and is_read_only(view, view.get("VDI", vdi)):
         raise ApiError("VDI_READONLY", vdi)
 
 
@@ -123,6 +128,11 @@ check: Final = checker("VBD")
 @implements("VBD.plug")
 def plug(ctx: Context, vbd: str) -> None:
     with ctx.operation("VBD", vbd, "plug", check=check):
+        row = ctx.store.get("VBD", vbd)
+        vm = ctx.store.get("VM", row["VM"])
+        hvm = vm["domain_type"] in ("hvm", "unspecified") and not vm["is_control_domain"]
+        if hvm and row["type"] != "CD" and row["mode"] == "RO":
+            raise ApiError("DISK_VBD_MUST_BE_READWRITE_FOR_HVM", vbd)
         ctx.pool.domains.plug_vbd(vbd)
 
 
@@ -164,6 +174,15 @@ def assert_attachable(ctx: Context, vbd: str) -> None:
     with ctx.store.transaction() as tx:
         check(tx, vbd, "attach")
         row = tx.get("VBD", vbd)
-        if not row["empty"]:
-            check_vdi(tx, row["VDI"], read_only=row["mode"] == "RO")
-            check_sharing(tx, vbd, row["VDI"], read_only=row["mode"] == "RO")
+        read_only = row["mode"] == "RO"
+        if not row["empty"] and not row["currently_attached"]:
+            check_sharing(tx, vbd, row["VDI"], read_only=read_only)
+            check_writable(tx, row["VDI"], read_only=read_only)
+
+
+@implements("VBD.pause", "VBD.unpause")
+def pause(ctx: Context, vbd: str, token: str = "") -> None:
+    """Between storage managers and the server alone: nothing for clients."""
+    with ctx.operation("VBD", vbd, ctx.method.removeprefix("VBD."), check=check):
+        vdi = ctx.store.get("VBD", vbd)["VDI"]
+        raise ApiError("SR_OPERATION_NOT_SUPPORTED", ctx.store.get("VDI", vdi)["SR"])

@@ -18,18 +18,21 @@ from xapikit.host.store import View
 
 
 def check_sharing(view: View, vbd: str, vdi: str, *, read_only: bool) -> None:
-    """Raise VDI_IN_USE when a guest has the disk and both do not only read. Disks in dom0 are not counted."""
+    """Raise VDI_IN_USE when a guest has the disk and both do not only read.
+
+    Disks in dom0 are not counted, and those of suspended guests are out of use until they resume.
+    """
     row = view.get("VDI", vdi)
-    if row["sharable"] or _in_control_domain(view, view.get("VBD", vbd)["VM"]):
+    if row["sharable"] or view.get("VM", view.get("VBD", vbd)["VM"])["is_control_domain"]:
         return
     for other in row["VBDs"]:
         use = view.get("VBD", other)
-        if other == vbd or not use["currently_attached"] or _in_control_domain(view, use["VM"]):
+        if other == vbd or not use["currently_attached"] or _apart(view, use["VM"]):
             continue
         if not (read_only and use["mode"] == "RO"):
             raise ApiError("VDI_IN_USE", vdi)
 
 
-def _in_control_domain(view: View, vm: str) -> bool:
+def _apart(view: View, vm: str) -> bool:
     row = view.peek("VM", vm)
-    return row is not None and bool(row["is_control_domain"])
+    return row is not None and (row["is_control_domain"] or row["power_state"] == "Suspended")

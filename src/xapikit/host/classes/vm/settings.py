@@ -20,7 +20,7 @@ from xapikit.host.classes.vm.facts import check
 from xapikit.host.classes.vm.transitions import GENERIC_BIOS_STRINGS
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
-from xapikit.host.lifecycle import HALTED, PAUSED, RUNNING, SUSPENDED
+from xapikit.host.lifecycle import HALTED, RUNNING, SUSPENDED
 from xapikit.host.registry import implements
 from xapikit.host.server.records import RowRecord
 
@@ -183,12 +183,3 @@ def sysprep(ctx: Context, vm: str, unattend: Any, timeout: float) -> None:
 def s3(ctx: Context, vm: str) -> None:
     _require_state(vm, ctx.store.get("VM", vm)["power_state"], RUNNING)
     raise ApiError("VM_LACKS_FEATURE", vm)
-
-
-@implements("VBD.pause", "VBD.unpause")
-def refuse_pause(ctx: Context, vbd: str, token: str = "") -> None:
-    row = ctx.store.get("VBD", vbd)
-    state = ctx.store.get("VM", row["VM"])["power_state"]
-    if state not in (RUNNING, PAUSED):
-        raise ApiError("VM_BAD_POWER_STATE", row["VM"], RUNNING.lower(), state.lower())
-    raise ApiError("SR_OPERATION_NOT_SUPPORTED", ctx.store.get("VDI", row["VDI"])["SR"])
