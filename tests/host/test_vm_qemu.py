@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bootsector import DISK_BYTES, boot_disk
+from bootsector import boot_disk
 from host.test_vm_power import RECORD, disk, messages, plugged, read_until
 from xapi_caller import Caller
 from xapikit.host import EmbeddedHost
@@ -49,14 +49,15 @@ def xapi(tmp_path: Path) -> Iterator[EmbeddedHost]:
 class Guest:
     """One VM with a boot sector on its disk."""
 
-    def __init__(self, xapi: EmbeddedHost, sr: str = "") -> None:
+    def __init__(self, xapi: EmbeddedHost, sr: str = "", image: bytes = b"") -> None:
+        image = image or boot_disk()
         self.xapi = xapi
         self.log_in()
-        self.vdi = disk(self.call, DISK_BYTES, sr)
+        self.vdi = disk(self.call, len(image), sr)
         connection = http.client.HTTPConnection(urlsplit(xapi.urls[0]).netloc, timeout=SECONDS)
         task = self.call("task.create", "import", "")
         path = f"/import_raw_vdi?vdi={self.vdi}&format=raw&session_id={self.call.session}&task_id={task}"
-        connection.request("PUT", path, boot_disk())
+        connection.request("PUT", path, image)
         assert connection.getresponse().status == 200
         store = xapi.pool.store
         assert store.wait(lambda: store.get("task", task)["status"] == "success", SECONDS)

@@ -52,9 +52,11 @@ class TextConsole:
             return bytes(self._ring[-HISTORY_BYTES:])
 
     def precede(self, data: bytes) -> None:
-        """Put what the guest had printed elsewhere before what it prints here; clients of now do not get it."""
+        """Put what the guest had printed elsewhere before what it prints here, which is nothing yet."""
         with self._changed:
             self._ring[:0] = data
+            self._end += len(data)
+            self._changed.notify_all()
 
     def close(self) -> None:
         """The guest is gone: clients get what is left and then the end of the stream."""

@@ -234,14 +234,14 @@ class Departure:
             if not migrations.settle(note, self._ctx):
                 raise ChannelLost(f"the other pool did not take it: {lost}") from lost
         else:
+            if domain is not None:
+                LOG.info("VM %s moved to another pool: it stood still for %.0f ms", self._row["uuid"],
+                         (time.monotonic() - self._stopped) * 1000)  # fmt: skip
             migrations.departed(note)
             try:
                 self._asked("done")
             except (ChannelLost, ApiError) as error:
                 LOG.info("the other pool does not hear that a VM arrived there: %s", error)
-        if domain is not None and self._stopped:
-            LOG.info("VM %s moved to another pool: it stood still for %.0f ms", self._row["uuid"],
-                     (time.monotonic() - self._stopped) * 1000)  # fmt: skip
 
     # the channel -------------------------------------------------------------------------------------------------
 
