@@ -72,6 +72,11 @@ class Notes:
     def remove(self, note: Note) -> None:
         self._path(note.id, note.role).unlink(missing_ok=True)
 
+    def tidy(self) -> None:
+        """Remove notes that a killed server did not come to write."""
+        for path in self._directory.glob(".*.new"):
+            path.unlink(missing_ok=True)
+
     def written(self, note: Note) -> float:
         """When a note was written, in seconds since 1970."""
         return self._path(note.id, note.role).stat().st_mtime

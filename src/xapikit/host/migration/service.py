@@ -75,6 +75,7 @@ class Migrations:
 
     def tidy(self) -> None:
         """Rows first, before guests are looked for: VMs that arrived are this pool's, those that did not are gone."""
+        self.notes.tidy()
         for note in self.notes.all():
             if note.role != "arrival":
                 continue
