@@ -19,10 +19,10 @@ from typing import Any
 
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
+from xapikit.host.migration.motion import move
 from xapikit.host.registry import implements
 from xapikit.host.storage import vdis
 from xapikit.host.storage.copying import copy_into, copy_new
-from xapikit.host.storage.motion import move
 from xapikit.host.storage.operations import attachments, has_plugged_pbd, type_text
 from xapikit.host.storage.service import Storage
 from xapikit.host.storage.transfer.exporting import export_raw

@@ -11,8 +11,8 @@
 # under the License.
 """Moving the disk of a running VM to another SR of its host, under the guest (``VDI.pool_migrate``).
 
-A snapshot is copied while the guest goes on writing; then its data path pauses for as long as it takes to copy what
-was written since, and goes on with the new file. The VDI there is a new one with a uuid of its own, as on a host.
+Most of it is copied while the guest goes on writing; then its data path pauses for as long as it takes to copy what is
+left, and goes on with the new file. The VDI there is a new one with a uuid of its own, as on a host.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from typing import TYPE_CHECKING
 from xapikit import vhd
 from xapikit.host.context import TaskHandle
 from xapikit.host.errors import ApiError
+from xapikit.host.migration.disks import Sender
+from xapikit.host.migration.inside import exchange
+from xapikit.host.migration.targets import LocalTarget
 from xapikit.host.storage import vdis
 from xapikit.host.storage.attachments import Attachment
-from xapikit.host.storage.copying import copy_into
 from xapikit.host.storage.datapath.manager import DataPath, DataPathFailed
 from xapikit.host.storage.transfer.importing import io_error
 
@@ -43,34 +45,29 @@ def move(storage: Storage, vdi: str, sr: str, task: TaskHandle) -> str:
     Raises SR_NOT_ATTACHED when that host does not have the SR, VDI_IN_USE for a disk that a transfer has open,
     SR_OPERATION_NOT_SUPPORTED, and what copying raises; the guest keeps its disk then.
     """
-    store = storage.store
     uses = storage.attachments.uses(vdi)
     if any(use.disk is not None for use in uses):
         raise ApiError("VDI_IN_USE", vdi, "mirror")
     if not all(use.host in storage.hosts_with(sr) for use in uses):
         raise ApiError("SR_NOT_ATTACHED", sr)
-    source = store.get("VDI", vdi)
-    storage.vhd_repository(source["SR"])
-    storage.vhd_repository(sr)
-    snapshot = vdis.branch(storage, vdi, snapshot=True)
+    for each in (storage.store.get("VDI", vdi)["SR"], sr):
+        storage.vhd_repository(each)
+    target = LocalTarget(storage, f"mirror:{task.ref}")
+    sender = Sender(storage, target, task, lambda: None)
     try:
-        fields = {name: source[name] for name in vdis.CARRIED}
-        target = vdis.create(storage, sr, source["virtual_size"], fields)
-        try:
-            copy_into(storage, snapshot, target, task)
-            _switch(storage, vdi, snapshot, target)
-        except BaseException:
-            vdis.discard(storage, target)
-            raise
+        sender.send({vdi: sr}, frozenset({vdi}))
+        _switch(storage, sender, vdi)
+        target.made.clear()
     finally:
-        vdis.discard(storage, snapshot)
+        sender.close()
+        target.discard()
     vdis.discard(storage, vdi)
-    return target
+    return sender.there[vdi]
 
 
-def _switch(storage: Storage, vdi: str, snapshot: str, target: str) -> None:
-    """Copy what was written since the snapshot, and let everybody go on with the target."""
-    store = storage.store
+def _switch(storage: Storage, sender: Sender, vdi: str) -> None:
+    """Copy what is left, and let everybody go on with the new disk."""
+    store, target = storage.store, sender.there[vdi]
     # both SRs, always in the same order: two moves in opposite directions must not wait for each other
     srs = sorted({store.get("VDI", ref)["SR"] for ref in (vdi, target)})
     with ExitStack() as held:
@@ -84,7 +81,7 @@ def _switch(storage: Storage, vdi: str, snapshot: str, target: str) -> None:
                 if use.data_path is not None:
                     use.data_path.pause()
                     paused.append(use.data_path)
-            _copy_since(old, storage.path_of(snapshot), new)
+            sender.rest(vdi)
             for path in paused:
                 path.resume(new)
         except BaseException as error:
@@ -93,12 +90,6 @@ def _switch(storage: Storage, vdi: str, snapshot: str, target: str) -> None:
                 raise io_error() from error
             raise
         _rows(storage, vdi, target, uses)
-
-
-def _copy_since(leaf: Path, base: Path, target: Path) -> None:
-    with vhd.open_chain(target, writable=True) as sink:
-        for offset, data in vhd.stream.read(vhd.stream.from_chain(leaf, base)):
-            sink.pwrite(offset, data)
 
 
 def _back(paused: list[DataPath], old: Path) -> None:
@@ -114,8 +105,7 @@ def _back(paused: list[DataPath], old: Path) -> None:
 
 def _rows(storage: Storage, vdi: str, target: str, uses: list[Attachment]) -> None:
     with storage.store.transaction() as tx:
-        for vbd in list(tx.get("VDI", vdi)["VBDs"]):
-            tx.update("VBD", vbd, VDI=target)
+        exchange(tx, {vdi: target})
     path = storage.path_of(target)
     for use in uses:
         storage.attachments.move(use, target, path)
