@@ -205,3 +205,47 @@ def test_a_vif_is_not_locked_where_a_controller_decides(call: Caller) -> None:
     refused = ["OPERATION_NOT_ALLOWED", "A vswitch controller is active"]
     assert call.error("VIF.set_locking_mode", vif, "locked") == refused
     call("VIF.set_locking_mode", vif, "disabled")
+
+
+def nics(call: Caller, host: str) -> dict[str, str]:
+    return {row["device"]: ref for ref, row in call("PIF.get_all_records").items() if row["host"] == host}
+
+
+def test_guests_of_a_host_follow_its_nics_into_a_bond_and_out_again(pool: Caller, xapi_pool: EmbeddedHost) -> None:
+    one = xapi_pool.hosts[0].ref
+    devices = nics(pool, one)
+    eth2, eth3 = devices["eth2"], devices["eth3"]
+    before, bonded = pool("PIF.get_network", eth3), pool("network.create", {"name_label": "b", "other_config": {}})
+    here, anywhere = vm_of(pool, "here"), vm_of(pool, "anywhere")
+    vifs = {vm: vif_of(pool, vm, before) for vm in (here, anywhere)}
+    pool("VM.start_on", here, one, False, False)
+    bond = pool("Bond.create", bonded, [eth2, eth3, eth2], "")
+    assert pool("VIF.get_network", vifs[here]) == bonded
+    assert pool("VIF.get_currently_attached", vifs[here]) is True
+    assert pool("VIF.get_network", vifs[anywhere]) == before
+    pool("Bond.destroy", bond)
+    assert pool("VIF.get_network", vifs[here]) == pool("PIF.get_network", eth2)
+
+
+def test_two_vlans_with_one_tag_become_one_on_a_bond(call: Caller, xapi_host: EmbeddedHost) -> None:
+    devices = nics(call, xapi_host.hosts[0].ref)
+    networks = [call("network.create", {"name_label": name, "other_config": {}}) for name in ("one", "two", "bond")]
+    vm = vm_of(call, "vm")
+    vif = vif_of(call, vm, networks[1])
+    kept, gone = (call("VLAN.create", devices[f"eth{n + 2}"], 9, networks[n]) for n in (0, 1))
+    bond = call("Bond.create", networks[2], [devices["eth2"], devices["eth3"]], "")
+    assert call("PIF.get_VLAN_slave_of", call("Bond.get_master", bond)) == [kept]
+    assert call.error("VLAN.get_record", gone)[0] == "HANDLE_INVALID"
+    assert call("VIF.get_network", vif) == networks[0]
+
+
+def test_what_is_no_nic_is_no_member_of_a_bond(call: Caller, xapi_host: EmbeddedHost) -> None:
+    devices = nics(call, xapi_host.hosts[0].ref)
+    one, two = (call("network.create", {"name_label": name, "other_config": {}}) for name in ("one", "two"))
+    untagged = call("VLAN.get_untagged_PIF", call("VLAN.create", devices["eth2"], 9, one))
+    assert call.error("Bond.create", two, [untagged], "") == ["PIF_VLAN_EXISTS", "eth2"]
+    assert call.error("Bond.create", two, [devices["eth2"]], "nonsense") == ["MAC_INVALID", "nonsense"]
+    call("PIF.set_disallow_unplug", devices["eth2"], True)
+    bond = call("Bond.create", two, [devices["eth2"], devices["eth3"]], "")
+    assert call("PIF.get_disallow_unplug", call("Bond.get_master", bond)) is True
+    assert call.error("PIF.forget", devices["eth2"]) == ["PIF_ALREADY_BONDED", devices["eth2"]]

@@ -147,6 +147,46 @@ def test_an_sr_of_files_has_no_figures_of_its_own(xapi_host: EmbeddedHost, call:
     assert call.error("SR.get_data_sources", "OpaqueRef:nope") == ["HANDLE_INVALID", "SR", "OpaqueRef:nope"]
 
 
+def test_each_pbd_has_its_own_copy_of_a_secret(xapi_pool: EmbeddedHost) -> None:
+    call = Caller(xapi_pool.urls[0], password=xapi_pool.password)
+    secret = call("secret.create", {"value": "hunter2", "other_config": {}})
+    given = call("secret.get_uuid", secret)
+    config = {"server": "//filer/share", "username": "u", "password_secret": given}
+    sr = create_sr(call, xapi_pool.hosts[0].ref, "smb", config, shared=True)
+    pbds = call("SR.get_PBDs", sr)
+    copies = [call("PBD.get_device_config", pbd)["password_secret"] for pbd in pbds]
+    assert len({*copies, given}) == 3
+    assert [call("secret.get_value", call("secret.get_by_uuid", uuid)) for uuid in copies] == ["hunter2"] * 2
+    for pbd in pbds:
+        call("PBD.unplug", pbd)
+    call("SR.forget", sr)
+    assert call("secret.get_all") == [secret]
+    error = call.error("SR.create", xapi_pool.hosts[0].ref, {"SRmaster": "true"}, 0, "n", "", "dummy", "", False, {})
+    assert error == ["VALUE_NOT_SUPPORTED", "SRmaster", "true", "This key is for internal use only"]
+
+
+def test_a_shared_sr_is_not_plugged_on_a_host_that_is_off(xapi_pool: EmbeddedHost) -> None:
+    call = Caller(xapi_pool.urls[0], password=xapi_pool.password)
+    member = xapi_pool.hosts[1].ref
+    xapi_pool.power_off(member)
+    sr = create_sr(call, xapi_pool.hosts[0].ref, "nfs", {"server": "filer", "serverpath": "/vms"}, shared=True)
+    attached = {
+        row["host"]: row["currently_attached"]
+        for row in [call("PBD.get_record", pbd) for pbd in call("SR.get_PBDs", sr)]
+    }
+    assert attached == {xapi_pool.hosts[0].ref: True, member: False}
+
+
+def test_the_disks_in_use_keep_an_sr_plugged(xapi_host: EmbeddedHost, call: Caller) -> None:
+    sr = xapi_host.pool.row["default_SR"]
+    vdis = [create_vdi(call, sr) for _ in range(2)]
+    for vdi in vdis:
+        a_running_vm(call, vdi)
+    (pbd,) = call("SR.get_PBDs", sr)
+    code, *in_use = call.error("PBD.unplug", pbd)
+    assert (code, sorted(in_use)) == ("VDI_IN_USE", sorted(vdis))
+
+
 def test_a_failed_creation_leaves_no_rows(xapi_host: EmbeddedHost, call: Caller) -> None:
     before = (len(call("SR.get_all")), len(call("PBD.get_all")))
     missing = {"location": str(xapi_host.settings.state / "nowhere"), "legacy_mode": "true"}

@@ -16,7 +16,8 @@ from __future__ import annotations
 from typing import Final
 
 from xapikit.host.classes.network import DEFAULT_MTU
-from xapikit.host.classes.pif import NO_VLAN, check_connectable, reach_host_of, remove
+from xapikit.host.classes.pif import MAC_FORM, NO_VLAN, check_connectable, reach_host_of, remove
+from xapikit.host.classes.vm.placement import possible_hosts
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.registry import implements
@@ -30,15 +31,23 @@ HASHING: Final = {"hashing_algorithm": ("src_mac", "tcpudp_ports"), "lacp-time":
 
 @implements("Bond.create")
 def create(ctx: Context, network: str, members: list[str], mac: str, mode: str, properties: dict[str, str]) -> str:
+    members = list(dict.fromkeys(members))
     for pif in members:
         reach_host_of(ctx, pif)
     with ctx.store.transaction() as tx:
         rows = _known_members(tx, members)
         check_connectable(tx, rows[0]["host"], network, besides=tuple(members))
-        _check_members(members, rows)
         for name, value in properties.items():
             _check_property(mode, name, value)
-        return _bond(tx, network, members, rows, mac, mode, properties)
+        if mac and not MAC_FORM.match(mac):
+            raise ApiError("MAC_INVALID", mac)
+        for pif, row in zip(members, rows, strict=True):
+            _check_member(pif, row)
+        if sum(row["ip_configuration_mode"] != "None" for row in rows) > 1:
+            raise ApiError("PIF_BOND_MORE_THAN_ONE_IP")
+        bond = _bond(tx, network, members, rows, mac, mode, properties)
+        move_vifs(tx, rows[0]["host"], {row["network"] for row in rows}, network)
+        return bond
 
 
 def _known_members(tx: Transaction, members: list[str]) -> list[Row]:
@@ -50,14 +59,16 @@ def _known_members(tx: Transaction, members: list[str]) -> list[Row]:
     return rows
 
 
-def _check_members(members: list[str], rows: list[Row]) -> None:
-    for pif, row in zip(members, rows, strict=True):
-        if row["VLAN"] != NO_VLAN:
-            raise ApiError("PIF_IS_VLAN", pif)
-        if row["bond_slave_of"] != NULL_REF:
-            raise ApiError("PIF_ALREADY_BONDED", pif)
-    if sum(row["ip_configuration_mode"] != "None" for row in rows) > 1:
-        raise ApiError("PIF_BOND_MORE_THAN_ONE_IP")
+def _check_member(pif: str, row: Row) -> None:
+    """Raise what keeps an interface from being a member."""
+    if not row["managed"]:
+        raise ApiError("PIF_UNMANAGED", pif)
+    if row["tunnel_access_PIF_of"]:
+        raise ApiError("IS_TUNNEL_ACCESS_PIF", pif)
+    if row["bond_slave_of"] != NULL_REF:
+        raise ApiError("PIF_ALREADY_BONDED", pif)
+    if row["VLAN"] != NO_VLAN:
+        raise ApiError("PIF_VLAN_EXISTS", row["device"])
 
 
 def _bond(
@@ -85,6 +96,7 @@ def _bond(
             "managed": True,
             "currently_attached": True,
             "primary_address_type": leader["primary_address_type"],
+            "disallow_unplug": any(row["disallow_unplug"] for row in rows),
             "metrics": tx.create("PIF_metrics", {"carrier": True}),
             **moved,
         },
@@ -103,20 +115,39 @@ def _bond(
     for pif in members:
         _move_what_is_on(tx, pif, master)
         tx.update(
-            "PIF", pif, bond_slave_of=bond, currently_attached=False, management=False, ip_configuration_mode="None",
-            IP="", netmask="", gateway="", DNS="",
+            "PIF", pif, bond_slave_of=bond, currently_attached=False, management=False, disallow_unplug=False,
+            ip_configuration_mode="None", IP="", netmask="", gateway="", DNS="",
         )  # fmt: skip
     return bond
 
 
 def _move_what_is_on(tx: Transaction, old: str, new: str) -> None:
-    """VLANs and tunnels on one interface go over to another one."""
-    row = tx.get("PIF", old)
+    """VLANs and tunnels on one interface go over to another one; of two VLANs with one tag the first stays."""
+    row, target = tx.get("PIF", old), tx.get("PIF", new)
+    there = {tx.get("VLAN", vlan)["tag"]: vlan for vlan in target["VLAN_slave_of"]}
     for vlan in row["VLAN_slave_of"]:
-        tx.update("VLAN", vlan, tagged_PIF=new)
-        tx.update("PIF", tx.get("VLAN", vlan)["untagged_PIF"], device=tx.get("PIF", new)["device"])
+        untagged = tx.get("VLAN", vlan)["untagged_PIF"]
+        same = there.get(tx.get("VLAN", vlan)["tag"])
+        if same is None:
+            tx.update("VLAN", vlan, tagged_PIF=new)
+            tx.update("PIF", untagged, device=target["device"])
+        else:
+            kept = tx.get("PIF", tx.get("VLAN", same)["untagged_PIF"])
+            move_vifs(tx, row["host"], {tx.get("PIF", untagged)["network"]}, kept["network"])
+            remove(tx, untagged)
+            tx.delete("VLAN", vlan)
     for tunnel in row["tunnel_transport_PIF_of"]:
         tx.update("tunnel", tunnel, transport_PIF=new)
+
+
+def move_vifs(tx: Transaction, host: str, old: set[str], new: str) -> None:
+    """VIFs of guests that are bound to the host go from networks that lose its NICs to the one that has them."""
+    for network in old - {new}:
+        row = tx.peek("network", network)
+        for vif in row["VIFs"] if row is not None else ():
+            vm = tx.get("VIF", vif)["VM"]
+            if tx.get("VM", vm)["resident_on"] == host or possible_hosts(tx, vm) == [host]:
+                tx.update("VIF", vif, network=new)
 
 
 @implements("Bond.destroy")
@@ -132,6 +163,7 @@ def destroy(ctx: Context, bond: str) -> None:
             moved = ("ip_configuration_mode", "IP", "netmask", "gateway", "DNS", "management")
             tx.update("PIF", primary, **{name: master[name] for name in moved})
             _move_what_is_on(tx, row["master"], primary)
+            move_vifs(tx, master["host"], {master["network"]}, tx.get("PIF", primary)["network"])
         elif master["management"]:
             raise ApiError("PIF_IS_MANAGEMENT_INTERFACE", row["master"])
         remove(tx, row["master"])

@@ -13,32 +13,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.registry import implements
 from xapikit.host.storage.plugging import plug_pbd, unplug_pbd
+from xapikit.host.store import Transaction
+
+COPIED_SUFFIX: Final = "password_secret"
+"""Keys of device_config that end like this hold the uuid of a secret, and each PBD has a copy of its own."""
+INTERNAL_KEY: Final = "SRmaster"
 
 
 @implements("PBD.create")
 def create(ctx: Context, args: dict[str, Any]) -> str:
-    sr, host = args["SR"], args["host"]
-    row = ctx.store.get("SR", sr)
-    ctx.store.get("host", host)
+    ctx.store.get("SR", args["SR"])
+    ctx.store.get("host", args["host"])
     with ctx.store.transaction() as tx:
-        for ref in row["PBDs"]:
-            if tx.get("PBD", ref)["host"] == host:
-                raise ApiError("PBD_EXISTS", sr, host, ref)
-        return tx.create(
-            "PBD",
-            {
-                "SR": sr,
-                "host": host,
-                "device_config": args["device_config"],
-                "other_config": args.get("other_config", {}),
-            },
-        )
+        return create_pbd(tx, args["SR"], args["host"], args["device_config"], args.get("other_config", {}))
+
+
+def create_pbd(
+    tx: Transaction, sr: str, host: str, device_config: dict[str, str], other_config: dict[str, str] | None = None
+) -> str:
+    """Make the unplugged PBD of an SR on a host. Raises PBD_EXISTS, VALUE_NOT_SUPPORTED."""
+    for ref in tx.get("SR", sr)["PBDs"]:
+        if tx.get("PBD", ref)["host"] == host:
+            raise ApiError("PBD_EXISTS", sr, host, ref)
+    if INTERNAL_KEY in device_config:
+        text = "This key is for internal use only"
+        raise ApiError("VALUE_NOT_SUPPORTED", INTERNAL_KEY, device_config[INTERNAL_KEY], text)
+    config = {key: _copied_secret(tx, key, value) for key, value in device_config.items()}
+    row = {"SR": sr, "host": host, "device_config": config, "other_config": other_config or {}}
+    return tx.create("PBD", row)
+
+
+def _copied_secret(tx: Transaction, key: str, value: str) -> str:
+    """The value for a new PBD: the uuid of a copy where it names a secret."""
+    found = next(iter(tx.find("secret", uuid=value).values()), None) if key.endswith(COPIED_SUFFIX) else None
+    if found is None:
+        return value
+    copy = tx.create("secret", {"value": found["value"], "other_config": found["other_config"]})
+    return str(tx.get("secret", copy)["uuid"])
+
+
+def remove_pbd(tx: Transaction, pbd: str) -> None:
+    """Delete a PBD with its secrets."""
+    config = tx.get("PBD", pbd)["device_config"]
+    tx.delete("PBD", pbd)
+    for key, value in config.items():
+        for secret in tx.find("secret", uuid=value) if key.endswith(COPIED_SUFFIX) else ():
+            tx.delete("secret", secret)
 
 
 @implements("PBD.destroy")
@@ -47,7 +73,7 @@ def destroy(ctx: Context, pbd: str) -> None:
         row = tx.get("PBD", pbd)
         if row["currently_attached"]:
             raise ApiError("OPERATION_NOT_ALLOWED", "PBD is currently attached")
-        tx.delete("PBD", pbd)
+        remove_pbd(tx, pbd)
     ctx.pool.storage.forget_repository(row["SR"])
 
 

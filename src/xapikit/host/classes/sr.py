@@ -13,8 +13,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from xapikit.host.classes.pbd import create_pbd, remove_pbd
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.registry import implements
@@ -27,6 +29,8 @@ from xapikit.host.storage.repository import VhdRepository
 from xapikit.host.storage.rows import remove_row
 from xapikit.host.storage.scan import scan as scan_sr
 from xapikit.host.store import Transaction
+
+LOG = logging.getLogger(__name__)
 
 
 @implements("SR.create")
@@ -52,24 +56,32 @@ def create(
             },
         )
         hosts = list(tx.all("host")) if shared else [host]
-        pbds = [tx.create("PBD", {"SR": sr, "host": one, "device_config": device_config}) for one in hosts]
+        pbds = {one: create_pbd(tx, sr, one, device_config) for one in hosts}
     try:
         repository = storage.repository(sr)
         if isinstance(repository, VhdRepository):
             repository.format()
             remember(driver, repository.directory, device_config)
-        for pbd in pbds:
-            plug_pbd(storage, pbd)
+        plug_pbd(storage, pbds.pop(host))
+        for other, pbd in pbds.items():
+            _plug_elsewhere(ctx, other, pbd)
         if repository is not None:
             scan_sr(storage, sr)
     except BaseException:
         storage.forget_repository(sr)
         with ctx.store.transaction() as tx:
-            for pbd in pbds:
-                tx.delete("PBD", pbd)
-            tx.delete("SR", sr)
+            _remove(tx, sr)
         raise
     return sr
+
+
+def _plug_elsewhere(ctx: Context, host: str, pbd: str) -> None:
+    """Plug a new shared SR on another host; one that cannot has it unplugged."""
+    try:
+        ctx.pool.machines.reach(host)
+        plug_pbd(ctx.pool.storage, pbd)
+    except ApiError as error:
+        LOG.warning("a new SR is not plugged on host %s: %s", ctx.store.get("host", host)["name_label"], error.code)
 
 
 @implements("SR.introduce")
@@ -135,7 +147,7 @@ def forget(ctx: Context, sr: str) -> None:
 
 def _remove(tx: Transaction, sr: str) -> None:
     for pbd in list(tx.get("SR", sr)["PBDs"]):
-        tx.delete("PBD", pbd)
+        remove_pbd(tx, pbd)
     tx.delete("SR", sr)
 
 

@@ -68,14 +68,17 @@ def _other_attached(storage: Storage, sr: str, pbd: str) -> bool:
 
 
 def unplug_pbd(storage: Storage, pbd: str) -> None:
-    """Take an SR away from a host. Raises VDI_IN_USE for the first disk that is attached there."""
+    """Take an SR away from a host. Raises VDI_IN_USE with the disks that are attached there."""
     store = storage.store
     row = store.get("PBD", pbd)
     with storage.locked(row["SR"]), store.transaction() as tx:
+        in_use = []
         for vdi in tx.get("SR", row["SR"])["VDIs"]:
             uses = storage.attachments.uses(vdi)
             if any(use.host == row["host"] for use in uses) or (not uses and attachments(tx, tx.get("VDI", vdi))):
-                raise ApiError("VDI_IN_USE", vdi)
+                in_use.append(vdi)
+        if in_use:
+            raise ApiError("VDI_IN_USE", *in_use)
         tx.update("PBD", pbd, currently_attached=False)
 
 
