@@ -11,6 +11,7 @@
 # under the License.
 """``kill -9`` of the server while disks are made, branched, written and removed: files and rows agree afterwards."""
 
+import base64
 import http.client
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,6 +35,9 @@ class Disks(Load):
         self.sr: str = self.caller("pool.get_all_records").popitem()[1]["default_SR"]
         self.alive: dict[str, bytes] = {}
         """Acknowledged disks and what their first bytes are."""
+        self.snapshots: list[tuple[str, str, bytes]] = []
+        """Acknowledged snapshots of tracked disks: the disk, the snapshot, the first bytes at that time."""
+        self.tracked: set[str] = set()
         self.destroyed: set[str] = set()
         self.doubtful: set[str] = set()
         """Disks that the call cut short was about."""
@@ -42,7 +46,11 @@ class Disks(Load):
         action = self.choose.random()
         if not self.alive or action < 0.25:
             record = {"SR": self.sr, "virtual_size": 4 * MIB, "type": "user", "sharable": False, "read_only": False}
-            self.alive[self.caller("VDI.create", {**record, "other_config": {}})] = bytes(16)
+            vdi = self.caller("VDI.create", {**record, "other_config": {}})
+            self.alive[vdi] = bytes(16)
+            if self.choose.random() < 0.5:
+                self.caller("VDI.enable_cbt", vdi)
+                self.tracked.add(vdi)
             return
         vdi = self.choose.choice(sorted(self.alive))
         if action < 0.5:
@@ -52,7 +60,10 @@ class Disks(Load):
             self.alive[vdi] = content
         elif action < 0.75:
             method = self.choose.choice(["VDI.snapshot", "VDI.clone"])
-            self.alive[self.caller(method, vdi)] = self.alive[vdi]
+            made = self.caller(method, vdi)
+            self.alive[made] = self.alive[vdi]
+            if method == "VDI.snapshot" and vdi in self.tracked:
+                self.snapshots.append((vdi, made, self.alive[vdi]))
         else:
             self.doubtful = {vdi}
             self.caller("VDI.destroy", vdi)
@@ -81,12 +92,14 @@ def test_disks_survive_kill_and_nothing_half_made_stays(tmp_path: Path) -> None:
     expected: dict[str, bytes] = {}
     doubtful: set[str] = set()
     destroyed: set[str] = set()
+    snapshots: list[tuple[str, str, bytes]] = []
 
     def check(number: int, caller: Caller, loads: list[Disks]) -> None:
         for load in loads:
             expected.update(load.alive)
             doubtful.update(load.doubtful)
             destroyed.update(load.destroyed)
+            snapshots.extend(load.snapshots)
         there = {ref: row for ref, row in caller("VDI.get_all_records").items() if row["managed"]}
         assert expected.keys() - doubtful - destroyed <= there.keys()
         assert not destroyed & there.keys()
@@ -104,10 +117,16 @@ def test_disks_survive_kill_and_nothing_half_made_stays(tmp_path: Path) -> None:
         assert storage.collector.wait_idle(30)
         directory = storage.plugged(sr).directory
         rows = {store.get("VDI", ref)["uuid"]: ref for ref in store.get("SR", sr)["VDIs"]}
-        assert {path.name for path in directory.iterdir()} == {f"{uuid}.vhd" for uuid in rows}
+        logs = {f"{uuid}.cbtlog" for uuid, ref in rows.items() if store.get("VDI", ref)["cbt_enabled"]}
+        assert {path.name for path in directory.iterdir()} == {f"{uuid}.vhd" for uuid in rows} | logs
         for uuid, ref in rows.items():
             with vhd.open_chain(directory / f"{uuid}.vhd") as disk:
                 if ref in expected and ref not in doubtful:
                     assert disk.pread(0, 16) == expected[ref]
+        for vdi, snapshot, content in snapshots:
+            if {vdi, snapshot} & (doubtful | destroyed):
+                continue
+            bitmap = base64.b64decode(caller("VDI.list_changed_blocks", snapshot, vdi))
+            assert expected[vdi] == content or bitmap[0] & 0x80, "a block that was written is told"
         caller.close()
     assert len(expected) > ROUNDS

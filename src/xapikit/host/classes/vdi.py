@@ -21,7 +21,7 @@ from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.migration.motion import move
 from xapikit.host.registry import implements
-from xapikit.host.storage import vdis
+from xapikit.host.storage import resetting, vdis
 from xapikit.host.storage.copying import copy_into, copy_new
 from xapikit.host.storage.operations import attachments, has_plugged_pbd, type_text
 from xapikit.host.storage.service import Storage
@@ -144,8 +144,8 @@ def set_on_boot(ctx: Context, vdi: str, value: str) -> None:
         vm = ctx.store.peek("VM", vbd["VM"])
         if vbd["currently_attached"] and vm is not None and vm["power_state"] != "Halted":
             raise ApiError("VM_BAD_POWER_STATE", vbd["VM"], "halted", vm["power_state"].lower())
-    with ctx.operation("VDI", vdi, "set_on_boot"), ctx.store.transaction() as tx:
-        tx.update("VDI", vdi, on_boot=value)
+    with ctx.operation("VDI", vdi, "set_on_boot"):
+        resetting.set_on_boot(_storage(ctx), vdi, value)
 
 
 @implements("VDI.set_sharable", "VDI.set_read_only")

@@ -37,7 +37,8 @@ from xapikit.host.positions import device_name, position_of
 
 if TYPE_CHECKING:
     from xapikit.host.pool import Pool
-    from xapikit.host.store import Row, Transaction
+from xapikit.host.storage.resetting import begin_epoch
+from xapikit.host.store import Row, Transaction
 
 LOG = logging.getLogger(__name__)
 
@@ -174,6 +175,8 @@ class Domains:
             for vbd in vbds_to_attach(self.store, self.store.get("VM", vm)):
                 vdi = (disks or {}).get(vbd) or self.store.get("VBD", vbd)["VDI"]
                 shared = self.pool.storage.attached(vdi, holder=vbd) is not None
+                if state is None and not shared:
+                    begin_epoch(self.pool.storage, vdi)
                 source = self._attach(vbd, host, vdi)
                 if not (beside and shared):
                     attached[vbd] = vdi

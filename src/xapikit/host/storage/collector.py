@@ -26,6 +26,7 @@ from xapikit.host.errors import ApiError
 from xapikit.host.storage.intents import Intent
 from xapikit.host.storage.operations import has_plugged_pbd
 from xapikit.host.storage.repository import VhdRepository
+from xapikit.host.storage.rows import base_copy
 from xapikit.host.storage.tree import Node, Tree
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ LOG = logging.getLogger(__name__)
 
 LIVE_LEAF_BYTES = 20 << 20
 """The leaf of an attached disk is coalesced when it holds less than this: its guest waits meanwhile."""
+_MOST_CUTS = 5
+"""How often a run cuts a larger one, so that what was written so far goes down while its guest goes on."""
 
 
 class Collector:
@@ -118,23 +121,34 @@ class Collector:
             return
         repository = storage.repository(sr)
         if isinstance(repository, VhdRepository):
-            passed: set[str] = set()
+            passed: dict[str, int] = {}
             while not self._stopping and self._step(sr, repository, passed):
                 pass
 
-    def _step(self, sr: str, repository: VhdRepository, passed: set[str]) -> bool:
-        """Do one thing; False when nothing is left. ``passed`` collects disks that cannot be coalesced now."""
+    def _step(self, sr: str, repository: VhdRepository, passed: dict[str, int]) -> bool:
+        """Do one thing; False when nothing is left. ``passed`` counts the attempts at each leaf.
+
+        ``SR.other_config`` has its say as on a host: ``gc`` = false leaves everything as it is, ``coalesce`` = false
+        only removes garbage, ``leaf-coalesce`` = false leaves the last step.
+        """
+        flags = self._storage.store.get("SR", sr)["other_config"]
+        if flags.get("gc") == "false":
+            return False
         with self._storage.locked(sr):
             tree = repository.tree()
             for node in tree.nodes.values():
                 if node.hidden and node.uuid not in tree.children and self._delete(sr, repository, node):
                     return True
-            for node in tree.nodes.values():
-                if self._mergeable(tree, node) and not node.hidden and node.uuid not in passed:
-                    passed.add(node.uuid)
+            if flags.get("coalesce") == "false":
+                return False
+            inner = next((n for n in tree.nodes.values() if n.hidden and self._mergeable(tree, n)), None)
+            # base copies first: a leaf that was cut must not take back what it gave away
+            for node in tree.nodes.values() if inner is None and flags.get("leaf-coalesce") != "false" else ():
+                if not node.hidden and passed.get(node.uuid, 0) <= _MOST_CUTS and self._mergeable(tree, node):
+                    passed[node.uuid] = passed.get(node.uuid, 0) + 1
                     if self._coalesce_leaf(sr, repository, node):
                         return True
-            inner = next((n for n in tree.nodes.values() if n.hidden and self._mergeable(tree, n)), None)
+                    passed[node.uuid] = _MOST_CUTS + 1
         if inner is None:
             return False
         self._coalesce_inner(sr, repository, inner)
@@ -180,14 +194,18 @@ class Collector:
         ref = storage.store.by_uuid("VDI", node.uuid)
         base = node.parent
         assert base is not None, "it has a parent to be merged into"
-        if ref is None or "false" in (
-            storage.store.get("VDI", ref)["other_config"].get("leaf-coalesce"),
-            storage.store.get("SR", sr)["other_config"].get("leaf-coalesce"),
-        ):
+        if ref is None:
             return False
+        row = storage.store.get("VDI", ref)
+        wish = row["other_config"].get("leaf-coalesce")
         uses = storage.attachments.uses(ref)
-        if uses and (node.physical_size >= LIVE_LEAF_BYTES or any(use.disk is not None for use in uses)):
+        if row["on_boot"] == "reset" or wish == "false" or (wish == "offline" and uses):
             return False
+        if any(use.disk is not None for use in uses):
+            return False
+        if uses and node.physical_size >= LIVE_LEAF_BYTES and wish != "force":
+            self._cut_leaf(sr, repository, ref, node)
+            return True
         with (
             storage.attachments.paused([ref]),
             storage.noted(sr, repository, Intent("leaf-coalesce", leaf=node.uuid, base=base)),
@@ -196,6 +214,19 @@ class Collector:
             repository.promote(node.uuid, base)
         self._show(sr, repository, gone=base, changed=[node.uuid])
         return True
+
+    def _cut_leaf(self, sr: str, repository: VhdRepository, vdi: str, node: Node) -> None:
+        """Let a leaf that is too large to be coalesced under its guest go on empty, over a base copy that is not."""
+        storage = self._storage
+        base = storage.store.new_uuid()
+        with storage.noted(sr, repository, Intent("snapshot", leaf=node.uuid, base=base)):
+            with storage.attachments.paused([vdi]):
+                cut = repository.cut(node.uuid, base)
+            numbers = repository.capacity.sizes(repository.path(node.uuid), repository.path(base))
+            with storage.store.transaction() as tx:
+                tx.create("VDI", base_copy(sr, repository.node(base)))
+                storage.show_node(tx, cut)
+                storage.refresh_sr(tx, sr, numbers, grown=0)
 
     def _disks(self, uuids: list[str]) -> list[str]:
         refs = (self._storage.store.by_uuid("VDI", uuid) for uuid in uuids)

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["create", "destroy", "data-destroy", "snapshot", "leaf-coalesce", "track"]
+Kind = Literal["create", "destroy", "data-destroy", "snapshot", "leaf-coalesce", "track", "reset"]
 
 _PREFIX = ".intent-"
 

@@ -168,33 +168,68 @@ class VhdRepository:
         """
         node = self.node(uuid)
         self._require_room()
-        leaf_path, new_path, base_path = self.path(uuid), self.path(new), self.path(base)
+        new_path = self.path(new)
         try:
             if node.parent is not None and not node.allocated_blocks:
                 vhd.create(new_path, node.virtual_size, parent=self.path(node.parent))
                 return Branched(node, self.node(new), None)
             if depth(self.directory, uuid) >= MAX_DEPTH:
                 raise backend_failure(errors.CHAIN_TOO_LONG)
-            child = self.directory / f".leaf-{uuid}{self.suffix}"
-            child.unlink(missing_ok=True)
-            os.link(leaf_path, base_path)
-            try:
-                vhd.create(child, node.virtual_size, parent=base_path)
-                vhd.create(new_path, node.virtual_size, parent=base_path)
-                vhd.set_hidden(base_path, True)
-                child.replace(leaf_path)
-            except BaseException:
-                self._unbranch(uuid, new, base)
-                raise
+            self._split(node, base, twin=new_path)
         except (OSError, vhd.VhdError, BrokenDisk) as error:
             raise _failure(failure, error) from error
         return Branched(self.node(uuid), self.node(new), self.node(base))
 
-    def _unbranch(self, uuid: str, new: str, base: str) -> None:
+    def cut(self, uuid: str, base: str) -> Node:
+        """The file becomes the base copy ``base``, and the disk an empty child of it. Nobody may have it open for
+        writing. Raises SR_BACKEND_FAILURE_44, _82; the files are as before then."""
+        self._require_room()
+        try:
+            self._split(self.node(uuid), base)
+        except (OSError, vhd.VhdError) as error:
+            raise _failure(errors.SNAPSHOT_FAILED, error) from error
+        return self.node(uuid)
+
+    def reset(self, uuid: str) -> Node:
+        """Drop what a disk holds beyond its base copy. Nobody may have it open. Raises SR_BACKEND_FAILURE_202 for a
+        disk without one, _44."""
+        node = self.node(uuid)
+        if node.parent is None:
+            raise backend_failure(errors.GENERAL_ERROR, f"VDI {uuid} has no parent, will not reset contents")
+        self._require_room()
+        child = self._empty_child(node, self.path(node.parent))
+        child.replace(self.path(uuid))
+        return self.node(uuid)
+
+    def _empty_child(self, node: Node, parent: Path) -> Path:
+        """A new leaf for a disk, to be exchanged for the old one."""
+        child = self.directory / f".leaf-{node.uuid}{self.suffix}"
+        child.unlink(missing_ok=True)
+        try:
+            vhd.create(child, node.virtual_size, parent=parent)
+        except (OSError, vhd.VhdError) as error:
+            raise _failure(errors.SNAPSHOT_FAILED, error) from error
+        return child
+
+    def _split(self, node: Node, base: str, twin: Path | None = None) -> None:
+        leaf_path, base_path = self.path(node.uuid), self.path(base)
+        os.link(leaf_path, base_path)
+        try:
+            child = self._empty_child(node, base_path)
+            if twin is not None:
+                vhd.create(twin, node.virtual_size, parent=base_path)
+            vhd.set_hidden(base_path, True)
+            child.replace(leaf_path)
+        except BaseException:
+            if twin is not None:
+                twin.unlink(missing_ok=True)
+            self._unbranch(node.uuid, base)
+            raise
+
+    def _unbranch(self, uuid: str, base: str) -> None:
         """Undo a branch that did not get to the exchange of the leaf."""
         leaf_path, base_path = self.path(uuid), self.path(base)
         (self.directory / f".leaf-{uuid}{self.suffix}").unlink(missing_ok=True)
-        self.path(new).unlink(missing_ok=True)
         if base_path.exists() and leaf_path.exists() and base_path.samefile(leaf_path):
             vhd.set_hidden(leaf_path, False)
             base_path.unlink()
@@ -229,7 +264,7 @@ class VhdRepository:
             self.destroy(intent.leaf, has_children=self._has_children(intent.leaf))
         elif intent.kind == "snapshot" and self.path(intent.base).exists():
             if self.path(intent.base).samefile(self.path(intent.leaf)):
-                self._unbranch(intent.leaf, intent.new[0], intent.base)
+                self._unbranch(intent.leaf, intent.base)
             else:
                 vhd.set_hidden(self.path(intent.base), True)
         elif intent.kind == "leaf-coalesce":
