@@ -156,7 +156,9 @@ def _await_end(ctx: Context, vm: str, reason: str, seconds: float) -> Ended:
         try:
             ended: Ended | None = waiter.wait(seconds)
         except TimeoutError:
-            raise ApiError("VM_SHUTDOWN_TIMEOUT", vm, f"{seconds:g}.") from None
+            text = f"{seconds:g}"
+            # a whole number is told with a point and nothing behind it
+            raise ApiError("VM_SHUTDOWN_TIMEOUT", vm, text if "." in text else f"{text}.") from None
     if ended is None:
         raise ApiError("TASK_CANCELLED", ctx.task.ref)
     return ended
