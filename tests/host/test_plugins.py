@@ -79,7 +79,7 @@ def test_a_plugin_gets_one_argument_an_empty_environment_and_the_callers_session
     )
     assert call("host.call_plugin", host, "argv", "fn", {"k": "<&>"}) == expected
     assert call("host.call_plugin", host, "argv", "", {}).endswith("<struct/></value></param></params></methodCall>")
-    assert call("host.call_plugin", host, "env", "fn", {}) == "LC_CTYPE PATH XAPI_DOM0_ROOT XAPI_URL /"
+    assert call("host.call_plugin", host, "env", "fn", {}) == ("LC_CTYPE PATH XAPI_DOM0_ROOT XAPI_URL XENSTORED_PATH /")
 
 
 @pytest.mark.parametrize("name", ["nope", "", "../echo", "/bin/sh", "./ok", "ok ", "OK"])

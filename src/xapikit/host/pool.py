@@ -131,7 +131,7 @@ class Pool:
         self.domains: Any = None
         self.migrations: Any = None
         self.nbd: Any = None
-        self.programs = Programs(settings.state)
+        self.programs = Programs(self)
         self.statistics = Statistics(self)
         options = settings.options
         self.machines = Machines(

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from xapikit.host.context import Context
-from xapikit.host.dom0.programs import EXTENSIONS, PLUGINS
+from xapikit.host.dom0.directory import EXTENSIONS, PLUGINS
 from xapikit.host.dom0.replies import plugin_call, plugin_result
 from xapikit.host.errors import ApiError
 from xapikit.host.registry import implements
@@ -36,8 +36,7 @@ def call_plugin(ctx: Context, host: str, plugin: str, fn: str, args: dict[str, s
     if program is None:
         raise ApiError("XENAPI_MISSING_PLUGIN", plugin)
     call = plugin_call(fn, ctx.session, args)
-    url = ctx.pool.hosts[ctx.pool.coordinator].url(https=False)
-    return plugin_result(programs.run(program, [call], root=programs.root(row["uuid"]), url=url).stdout)
+    return plugin_result(programs.run(row["uuid"], program, [call]).stdout)
 
 
 @implements("VM.call_host_plugin")
@@ -85,8 +84,7 @@ def call_extension(ctx: Context, host: str, call: str) -> Any:
     if program is None:
         raise ApiError("MESSAGE_METHOD_UNKNOWN", request.method)
     body = xmlrpc.encode_request(request.method, request.params)
-    url = ctx.pool.hosts[ctx.pool.coordinator].url(https=False)
-    output = programs.run(program, ["--xmlrpc"], root=programs.root(row["uuid"]), url=url, stdin=body)
+    output = programs.run(row["uuid"], program, ["--xmlrpc"], stdin=body)
     try:
         return xmlrpc.decode_response(output.stdout)
     except Failure as error:

@@ -11,8 +11,9 @@
 # under the License.
 """Runs plug-ins and extensions: lookup, arguments, environment, what their end means (wire reference 7.3).
 
-A program gets the environment of dom0 (PATH and a locale) and two names more, because it does not run inside dom0:
-``XAPI_DOM0_ROOT``, the directory that stands for ``/``, and ``XAPI_URL``, where the caller's session can be used.
+A program gets the environment of dom0 (PATH and a locale) and three names more, because it does not run inside dom0:
+``XAPI_DOM0_ROOT``, the directory that stands for ``/`` (its commands come first in PATH), ``XENSTORED_PATH``, the
+socket of the host's XenStore, and ``XAPI_URL``, where the caller's session can be used.
 """
 
 from __future__ import annotations
@@ -24,11 +25,15 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from xapikit.host.dom0.directory import COMMANDS, Dom0Directory
 from xapikit.host.errors import ApiError
 
-PLUGINS = "etc/xapi.d/plugins"
-EXTENSIONS = "etc/xapi.d/extensions"
+if TYPE_CHECKING:
+    from xapikit.host.pool import Pool
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def failure(*words: str) -> ApiError:
@@ -47,32 +52,30 @@ class Output:
 class Programs:
     """The programs of one pool, and those that run now."""
 
-    def __init__(self, state: Path) -> None:
-        self._state = state
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._directory = Dom0Directory(pool)
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
 
     def root(self, host_uuid: str) -> Path:
-        """The directory that stands for ``/`` of a host's dom0; made when absent."""
-        root = self._state / "dom0" / host_uuid
-        for directory in (PLUGINS, EXTENSIONS):
-            (root / directory).mkdir(parents=True, exist_ok=True)
-        return root
+        """The directory that stands for ``/`` of a host's dom0, as it is to be found now."""
+        return self._directory.refresh(host_uuid)
 
     def find(self, host_uuid: str, directory: str, name: str) -> Path | None:
         """The program of exactly that name. A name is an entry of the directory, never a path."""
-        where = self.root(host_uuid) / directory
+        where = self._directory.path(host_uuid) / directory
         return next((entry for entry in where.iterdir() if entry.name == name), None)
 
-    def run(
-        self, program: Path, arguments: Sequence[str], *, root: Path, url: str, stdin: bytes | None = None
-    ) -> Output:
-        """Run to the end, however long that takes. Raises XENAPI_PLUGIN_FAILURE."""
+    def run(self, host_uuid: str, program: Path, arguments: Sequence[str], *, stdin: bytes | None = None) -> Output:
+        """Run in the dom0 of a host, to the end, however long that takes. Raises XENAPI_PLUGIN_FAILURE."""
+        root = self.root(host_uuid)
         environment = {
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": ":".join([*(str(root / commands) for commands in COMMANDS), SYSTEM_PATH]),
             "LC_CTYPE": "C.UTF-8",
             "XAPI_DOM0_ROOT": str(root),
-            "XAPI_URL": url,
+            "XAPI_URL": self._pool.hosts[self._pool.coordinator].url(https=False),
+            "XENSTORED_PATH": str(self._pool.guests.socket(host_uuid)),
         }
         try:
             process = subprocess.Popen(
@@ -102,7 +105,9 @@ class Programs:
         return Output(stdout, errors)
 
     def start(self) -> None:
-        """Nothing to do: programs run when they are called."""
+        """Have the directories looked at by people as well as by programs."""
+        for row in self._pool.store.all("host").values():
+            self.root(row["uuid"])
 
     def stop(self, *, stop_guests: bool) -> None:
         """End what still runs: its caller is gone."""

@@ -48,6 +48,8 @@ LOG = logging.getLogger(__name__)
 
 SOCKET: Final = "run/xenstored/socket"
 """Where dom0 finds its XenStore, below the directory that stands for its root."""
+SHORT: Final = 13
+"""Characters of a host's uuid that name its socket: paths of sockets are short."""
 _SHUTDOWN: Final = "control/shutdown"
 
 
@@ -71,7 +73,7 @@ class Guests:
 
     def start(self) -> None:
         """Open the stores, and serve them to programs."""
-        self._sockets = socket_directory(self._run, "0" * 8 + ".s")
+        self._sockets = socket_directory(self._run, "0" * SHORT + ".s")
         self._server = XenstoreServer()
         self._server.start()
         for row in self.pool.store.all("host").values():
@@ -99,9 +101,9 @@ class Guests:
             store = self._stores[host_uuid] = XenStore(root=log.root, log=log)
         store.on_commit(lambda edit: self._committed(store, edit))
         if self._server is not None and self._sockets is not None:
-            socket = self._sockets / f"{host_uuid[:8]}.s"
+            socket = self._sockets / f"{host_uuid[:SHORT]}.s"
             self._server.listen(socket, store)
-            link = self.pool.programs.root(host_uuid) / SOCKET
+            link = self.pool.state / "dom0" / host_uuid / SOCKET
             link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
             link.symlink_to(socket)
@@ -111,6 +113,12 @@ class Guests:
             with store.edit() as edit:
                 tree.write_dom0(edit, dom0["uuid"], dom0["memory_target"])
         return store
+
+    def socket(self, host_uuid: str) -> Path:
+        """Where the XenStore of a host is served."""
+        self.xenstore(host_uuid)
+        assert self._sockets is not None
+        return self._sockets / f"{host_uuid[:SHORT]}.s"
 
     # domains -----------------------------------------------------------------------------------------------------
 
