@@ -20,7 +20,8 @@ import pytest
 
 from reference import load_reference
 from xapikit.host import lifecycle
-from xapikit.host.lifecycle import DeviceFacts, VmFacts
+from xapikit.host.lifecycle import DeviceFacts, PlaceFacts, VmFacts
+from xapikit.host.lifecycle.tables import table
 from xapikit.model import MODEL
 
 RUNNING_GUEST = {"pv_drivers": True}
@@ -69,8 +70,6 @@ def test_the_listed_operations_are_the_recorded_ones(name: str) -> None:
 
 
 def test_every_operation_of_the_data_model_has_its_states() -> None:
-    from xapikit.host.lifecycle.tables import table
-
     assert set(MODEL.enums["vm_operations"]) - set(table("vm")["operations"]) == set()
 
 
@@ -193,3 +192,65 @@ def test_messages_read_as_recorded() -> None:
     started = lifecycle.message("started", vm, host="h (uuid: hu)")
     assert (started.name, started.priority) == ("VM_STARTED", 5)
     assert started.body == "VM 'golden-m' (uuid: u) started on host: h (uuid: hu)"
+
+
+# hosts, pools and what else lists operations -------------------------------------------------------------------------
+
+
+def recorded(group: str, call: str) -> list[list[str]]:
+    """What the recorded calls of a ``get_allowed_operations`` answered, in their order."""
+    data = load_reference(f"observed/{group}.json")
+    steps = [step for scenario in data["scenarios"] for step in scenario["steps"]]
+    return [sorted(step["outcome"]["value"]) for step in steps if step.get("call") == f"{call}.get_allowed_operations"]
+
+
+def listed(class_name: str, **facts: object) -> list[str]:
+    return sorted(lifecycle.allowed_place_operations(PlaceFacts(class_name, "ref", facts)))
+
+
+def test_hosts_and_pools_list_the_recorded_operations() -> None:
+    assert recorded("pool", "host") == [listed("host", enabled=False), listed("host", enabled=True)]
+    assert recorded("pool", "pool") == [listed("pool", ha_enabled=False)]
+    assert recorded("network", "network") == [listed("network")]
+
+
+def test_appliances_and_virtual_tpms_list_the_recorded_operations() -> None:
+    halted, running = listed("VM_appliance", power_states={"Halted"}), listed("VM_appliance", power_states={"Running"})
+    assert recorded("misc", "VM_appliance") == [halted, running]
+    assert listed("VM_appliance", power_states=set()) == []
+    assert listed("VM_appliance", power_states={"Halted", "Paused"}) == sorted(halted + running)
+    assert listed("VTPM", power_state="Halted") == ["destroy"]
+    assert listed("VTPM", power_state="Running") == []
+
+
+@pytest.mark.parametrize("class_name", ["host", "pool", "network", "VM_appliance", "VTPM"])
+def test_the_table_names_operations_of_the_data_model(class_name: str) -> None:
+    rules = table("places")[class_name]
+    named = {*rules["listed"], *rules.get("once", ()), *rules.get("refused", ())}
+    for values in rules.get("listed_when", {}).values():
+        named |= {operation for operations in values.values() for operation in operations}
+    for pair in rules.get("apart", ()):
+        named |= {operation for side in pair for operation in side}
+    (kind,) = MODEL.classes[class_name].fields["allowed_operations"].type.args
+    assert named <= set(MODEL.enums[kind.name])
+
+
+def test_a_host_in_use_refuses_what_would_interfere() -> None:
+    receiving = PlaceFacts("host", "h", {"enabled": False}, {"task": "vm_migrate"})
+    assert lifecycle.place_error(receiving, "evacuate") == (
+        "OTHER_OPERATION_IN_PROGRESS", "host", "h", "vm_migrate", "task",
+    )  # fmt: skip
+    assert lifecycle.place_error(receiving, "vm_migrate") is None
+    assert lifecycle.allowed_place_operations(receiving) == [
+        "vm_migrate", "provision", "vm_resume", "enable", "vm_start", "apply_updates",
+    ]  # fmt: skip
+    leaving = PlaceFacts("host", "h", {"enabled": False}, {"task": "evacuate"})
+    assert {"provision", "vm_resume", "vm_migrate"}.isdisjoint(lifecycle.allowed_place_operations(leaving))
+    working = PlaceFacts("host", "h", {"enabled": True})
+    assert lifecycle.place_error(working, "reboot") == ("HOST_NOT_DISABLED",)
+
+
+def test_a_pool_does_the_same_thing_once_at_a_time() -> None:
+    busy = PlaceFacts("pool", "p", {"ha_enabled": False}, {"task": "designate_new_master"})
+    assert "designate_new_master" not in lifecycle.allowed_place_operations(busy)
+    assert "eject" in lifecycle.allowed_place_operations(busy)

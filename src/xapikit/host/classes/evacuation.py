@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from xapikit.host.classes.host import check
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.registry import calls, implements
@@ -67,7 +68,7 @@ def evacuate(ctx: Context, host: str, network: str, evacuate_batch_size: int) ->
     """Move every VM to a host that takes it; the first that cannot move fails the call with its own error."""
     plan = {vm: destination(ctx, vm, host) for vm in guests(ctx, host)}
     migrate = calls()["VM.pool_migrate"]
-    with ctx.operation("host", host, "evacuate"):
+    with ctx.operation("host", host, "evacuate", check=check):
         done = 0
         with ThreadPoolExecutor(evacuate_batch_size or BATCH, thread_name_prefix="xapi-evacuate") as workers:
             moves = [workers.submit(migrate, ctx, vm, target, {"live": "true"}) for vm, target in plan.items()]

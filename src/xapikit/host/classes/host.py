@@ -32,14 +32,11 @@ from xapikit.host.facts import (
     software_version,
 )
 from xapikit.host.inventory import Fresh, FreshHost, contributes
+from xapikit.host.lifecycle import PlaceFacts, allowed_place_operations, place_error
 from xapikit.host.registry import implements
 from xapikit.host.store import Row, Store, Transaction, View
 from xapikit.model import NULL_REF
 from xapikit.wire import DateTime
-
-_BASE_OPERATIONS = ("vm_migrate", "provision", "vm_resume", "enable", "evacuate", "vm_start")
-_DISABLED_OPERATIONS = ("apply_updates", "reboot", "shutdown")
-
 
 # fresh rows ----------------------------------------------------------------------------------------------------------
 
@@ -153,14 +150,21 @@ def control_domains(tx: Transaction, fresh: Fresh) -> None:
 
 def derive(store: Store) -> None:
     """Register what follows from other rows."""
-    store.derive("host", "allowed_operations", _allowed_operations)
+    store.derive("host", "allowed_operations", lambda view, ref, row: allowed_place_operations(_facts(ref, row)))
     store.derive(
         "host_metrics", "memory_free", _memory_free, via={"host": "metrics", "VM": _metrics_of_the_host_of_a_vm}
     )
 
 
-def _allowed_operations(view: View, ref: str, row: Row) -> list[str]:
-    return [*_BASE_OPERATIONS, *(() if row["enabled"] else _DISABLED_OPERATIONS)]
+def _facts(ref: str, row: Row) -> PlaceFacts:
+    return PlaceFacts("host", ref, {"enabled": row["enabled"]}, row["current_operations"])
+
+
+def check(tx: Transaction, ref: str, operation: str) -> None:
+    """The check of operations on hosts (registered with the pool's operations)."""
+    error = place_error(_facts(ref, tx.get("host", ref)), operation)
+    if error is not None:
+        raise ApiError(*error)
 
 
 def _metrics_of_the_host_of_a_vm(view: View, vm: Row) -> list[str]:

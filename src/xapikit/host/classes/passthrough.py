@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
+from xapikit.host.lifecycle import PlaceFacts, allowed_place_operations
 from xapikit.host.registry import implements
 from xapikit.host.store import Row, Store, View
 
@@ -28,7 +29,9 @@ def derive(store: Store) -> None:
 
 def _vtpm_operations(view: View, ref: str, row: Row) -> list[str]:
     vm = view.peek("VM", row["VM"])
-    return ["destroy"] if vm is None or vm["power_state"] == "Halted" else []
+    return allowed_place_operations(
+        PlaceFacts("VTPM", ref, {"power_state": vm["power_state"] if vm is not None else ""})
+    )
 
 
 @implements("VTPM.create")

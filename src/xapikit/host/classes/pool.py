@@ -17,14 +17,9 @@ from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.facts import license_params, pool_cpu_info
 from xapikit.host.inventory import Fresh, contributes
+from xapikit.host.lifecycle import PlaceFacts, allowed_place_operations
 from xapikit.host.registry import implements
 from xapikit.host.store import Row, Store, Transaction, View
-
-_OPERATIONS = (
-    "apply_updates", "cert_refresh", "cluster_create", "configure_repositories", "copy_primary_host_certs",
-    "designate_new_master", "eject", "exchange_ca_certificates_on_join", "exchange_certificates_on_join",
-    "exchange_crls_on_join", "get_updates", "ha_enable", "sync_bundle", "sync_updates", "tls_verification_enable",
-)  # fmt: skip
 
 
 @contributes(rank=11)
@@ -48,8 +43,9 @@ def derive(store: Store) -> None:
 
 
 def _allowed_operations(view: View, ref: str, row: Row) -> list[str]:
-    known = ("ha_disable" if operation == "ha_enable" and row["ha_enabled"] else operation for operation in _OPERATIONS)
-    return [operation for operation in known if operation not in row["current_operations"].values()]
+    return allowed_place_operations(
+        PlaceFacts("pool", ref, {"ha_enabled": row["ha_enabled"]}, row["current_operations"])
+    )
 
 
 # calls ---------------------------------------------------------------------------------------------------------------

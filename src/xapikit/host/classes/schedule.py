@@ -18,6 +18,7 @@ from typing import Any
 
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
+from xapikit.host.lifecycle import PlaceFacts, allowed_place_operations
 from xapikit.host.registry import calls, implements
 from xapikit.host.store import Row, Store, View
 
@@ -57,10 +58,7 @@ def derive(store: Store) -> None:
 
 def _allowed_operations(view: View, ref: str, row: Row) -> list[str]:
     states = {vm["power_state"] for member in row["VMs"] if (vm := view.peek("VM", member)) is not None}
-    operations = ["start"] if "Halted" in states else []
-    if states - {"Halted"}:
-        operations += ["clean_shutdown", "hard_shutdown", "shutdown"]
-    return operations
+    return allowed_place_operations(PlaceFacts("VM_appliance", ref, {"power_states": states}))
 
 
 def _members(ctx: Context, appliance: str, wanted: Callable[[Row], bool], none: str) -> list[str]:

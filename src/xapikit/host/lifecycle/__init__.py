@@ -9,13 +9,14 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Life-cycle of virtual machines and their devices as data, and the pure functions that read it.
+"""Life-cycle of virtual machines, their devices, hosts and pools as data, and the pure functions that read it.
 
 The tables are the JSON files beside this module; which error wins over which is the order of the rules in
 :mod:`xapikit.host.lifecycle.vm`. Nothing here knows a store, a session or a domain.
 """
 
 from xapikit.host.lifecycle.devices import DeviceFacts, allowed_device_operations, device_error
+from xapikit.host.lifecycle.places import PlaceFacts, allowed_place_operations, place_error
 from xapikit.host.lifecycle.tables import HALTED, PAUSED, RUNNING, SUSPENDED, Reset, message, reset
 from xapikit.host.lifecycle.vm import VmFacts, allowed_operations, operation_error
 
@@ -25,12 +26,15 @@ __all__ = [
     "RUNNING",
     "SUSPENDED",
     "DeviceFacts",
+    "PlaceFacts",
     "Reset",
     "VmFacts",
     "allowed_device_operations",
     "allowed_operations",
+    "allowed_place_operations",
     "device_error",
     "message",
     "operation_error",
+    "place_error",
     "reset",
 ]

@@ -19,7 +19,7 @@ from typing import Final
 
 from xapikit.host.classes.vm.copies import copy_vm, disks_of
 from xapikit.host.classes.vm.facts import check
-from xapikit.host.classes.vm.placement import assert_can_boot, sees_network
+from xapikit.host.classes.vm.placement import assert_can_boot, placed, sees_network
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.lifecycle import HALTED, PAUSED, RUNNING
@@ -58,10 +58,8 @@ def pool_migrate(ctx: Context, vm: str, host: str, options: dict[str, str]) -> N
     with ctx.operation("VM", vm, "pool_migrate", check=check):
         if ctx.store.get("VM", vm)["resident_on"] == host:
             return
-        with ctx.store.transaction() as tx:
-            assert_can_boot(tx, vm, host)
-            tx.update("VM", vm, scheduled_to_be_resident_on=host)
-        move_guest(ctx, Move(vm, host, {}))
+        with placed(ctx, vm, host, "vm_migrate"):
+            move_guest(ctx, Move(vm, host, {}))
 
 
 @implements("VM.migrate_send")
@@ -77,10 +75,8 @@ def migrate_send(
             if copy:
                 return _copied(ctx, move)
             if ctx.store.get("VM", vm)["power_state"] in (RUNNING, PAUSED):
-                with ctx.store.transaction() as tx:
-                    assert_can_boot(tx, vm, move.host, moved=move.disks)
-                    tx.update("VM", vm, scheduled_to_be_resident_on=move.host)
-                move_guest(ctx, move)
+                with placed(ctx, vm, move.host, "vm_migrate", moved=move.disks):
+                    move_guest(ctx, move)
             else:
                 move_disks(ctx, move)
         return vm

@@ -13,14 +13,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
+from xapikit.host.classes.host import check as check_host
 from xapikit.host.classes.host import free_memory
 from xapikit.host.classes.vm.overhead import memory_overhead
-from xapikit.host.context import Context
+from xapikit.host.context import CONFLICT, CONFLICT_PATIENCE_SECONDS, Context
 from xapikit.host.errors import ApiError
 from xapikit.host.registry import implements
-from xapikit.host.store import Row, View
+from xapikit.host.store import Row, Transaction, View
 
 FIRMWARES = ("bios", "uefi")
 
@@ -148,6 +150,34 @@ def choose_host(view: View, vm: str) -> str:
     if wanted in hosts or len(hosts) == 1:
         return wanted if wanted in hosts else hosts[0]
     return max(hosts, key=lambda host: free_memory(view, host))
+
+
+@contextmanager
+def placed(ctx: Context, vm: str, host: str | None, operation: str, *, moved: Collection[str] = ()) -> Iterator[str]:
+    """Choose, or check, the host and reserve its memory in the same moment; yields the host.
+
+    ``operation`` stands in the host's ``current_operations`` for the time of the block: vm_start, vm_resume or
+    vm_migrate. Raises what speaks against the host, or NO_HOSTS_AVAILABLE.
+    """
+
+    def reserve(tx: Transaction, ref: str, operation: str) -> None:
+        assert_can_boot(tx, vm, ref, moved=moved)
+        check_host(tx, ref, operation)
+        tx.update("VM", vm, scheduled_to_be_resident_on=ref)
+
+    while True:
+        where = choose_host(ctx.store, vm) if host is None else host
+        try:
+            key = ctx.pool.operations.begin(ctx, "host", where, operation, reserve, CONFLICT_PATIENCE_SECONDS)
+        except ApiError as error:
+            if host is not None or error.code == CONFLICT:
+                raise
+            continue  # somebody else took the room that was just there
+        break
+    try:
+        yield where
+    finally:
+        ctx.pool.operations.end("host", where, key)
 
 
 @implements("VM.get_possible_hosts")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from xapikit.host.classes.vm import steps, transitions
 from xapikit.host.classes.vm.facts import check
-from xapikit.host.classes.vm.placement import assert_can_boot, check_configuration, choose_host
+from xapikit.host.classes.vm.placement import check_configuration, placed
 from xapikit.host.classes.vm.suspending import resume_from_image, suspend_to_image
 from xapikit.host.context import Context
 from xapikit.host.domains.model import Ended
@@ -30,27 +30,27 @@ from xapikit.model import NULL_REF
 @implements("VM.start")
 def start(ctx: Context, vm: str, start_paused: bool, force: bool) -> None:
     with ctx.operation("VM", vm, "start", check=check):
-        steps.boot(ctx.pool, vm, _place(ctx, vm, None), paused=start_paused)
+        _boot(ctx, vm, None, paused=start_paused)
 
 
 @implements("VM.start_on")
 def start_on(ctx: Context, vm: str, host: str, start_paused: bool, force: bool) -> None:
     _existing(ctx, vm, host)
     with ctx.operation("VM", vm, "start_on", check=check):
-        steps.boot(ctx.pool, vm, _place(ctx, vm, host), paused=start_paused)
+        _boot(ctx, vm, host, paused=start_paused)
 
 
 @implements("VM.resume")
 def resume(ctx: Context, vm: str, start_paused: bool, force: bool) -> None:
     with ctx.operation("VM", vm, "resume", check=check):
-        resume_from_image(ctx, vm, _place(ctx, vm, None), paused=start_paused)
+        _resume(ctx, vm, None, paused=start_paused)
 
 
 @implements("VM.resume_on")
 def resume_on(ctx: Context, vm: str, host: str, start_paused: bool, force: bool) -> None:
     _existing(ctx, vm, host)
     with ctx.operation("VM", vm, "resume_on", check=check):
-        resume_from_image(ctx, vm, _place(ctx, vm, host), paused=start_paused)
+        _resume(ctx, vm, host, paused=start_paused)
 
 
 def _existing(ctx: Context, vm: str, host: str) -> None:
@@ -58,16 +58,16 @@ def _existing(ctx: Context, vm: str, host: str) -> None:
     ctx.store.get("host", host)
 
 
-def _place(ctx: Context, vm: str, host: str | None) -> str:
-    """Choose, or check, the host and reserve its memory in the same moment."""
-    with ctx.store.transaction() as tx:
-        check_configuration(vm, tx.get("VM", vm))
-        if host is None:
-            host = choose_host(tx, vm)
-        else:
-            assert_can_boot(tx, vm, host)
-        tx.update("VM", vm, scheduled_to_be_resident_on=host)
-    return host
+def _boot(ctx: Context, vm: str, host: str | None, *, paused: bool) -> None:
+    check_configuration(vm, ctx.store.get("VM", vm))
+    with placed(ctx, vm, host, "vm_start") as where:
+        steps.boot(ctx.pool, vm, where, paused=paused)
+
+
+def _resume(ctx: Context, vm: str, host: str | None, *, paused: bool) -> None:
+    check_configuration(vm, ctx.store.get("VM", vm))
+    with placed(ctx, vm, host, "vm_resume") as where:
+        resume_from_image(ctx, vm, where, paused=paused)
 
 
 # pause ---------------------------------------------------------------------------------------------------------------
