@@ -19,20 +19,12 @@ from typing import Any
 
 import pytest
 
+from host.test_vm_power import RECORD
 from xapi_caller import Caller
 from xapikit.host import EmbeddedHost
 from xapikit.host.store import Commit
 
 SECONDS = 30.0
-RECORD: dict[str, Any] = {
-    "name_label": "vm", "name_description": "", "user_version": 1, "is_a_template": False,
-    "affinity": "OpaqueRef:NULL", "memory_static_max": 1 << 28, "memory_dynamic_max": 1 << 28,
-    "memory_dynamic_min": 1 << 28, "memory_static_min": 1 << 27, "VCPUs_params": {}, "VCPUs_max": 1,
-    "VCPUs_at_startup": 1, "actions_after_shutdown": "destroy", "actions_after_reboot": "restart",
-    "actions_after_crash": "restart", "PV_bootloader": "", "PV_kernel": "", "PV_ramdisk": "", "PV_args": "",
-    "PV_bootloader_args": "", "PV_legacy_args": "", "HVM_boot_policy": "BIOS order", "HVM_boot_params": {"order": "cd"},
-    "platform": {}, "PCI_bus": "", "other_config": {}, "recommendations": "",
-}  # fmt: skip
 # each call of a VM's life, in an order that works, with what it shows meanwhile: the VM's operation and the host's
 LIFE: list[tuple[str, list[Any], str, str]] = [
     ("VM.start", [False, False], "start", "vm_start"),
