@@ -49,8 +49,8 @@ LOG = logging.getLogger(__name__)
 
 MOST_STORAGE_MIGRATES: Final = 3
 """Moves with disks that leave one host at a time (wire reference 3.12)."""
-_SETTLE_SECONDS: Final = 30.0
-"""How long a call waits for the other pool to say what became of the VM."""
+SETTLE_SECONDS: Final = 30.0
+"""How long a call waits for the other pool to say what became of the VM (option ``move_settle_seconds``)."""
 _ASK_AGAIN_SECONDS: Final = (0.2, 1.0, 5.0, 15.0)
 _STOP_SECONDS: Final = 20.0
 _KEPT_SECONDS: Final = 30 * 24 * 3600
@@ -68,6 +68,7 @@ class Migrations:
         self._leaving: dict[str, int] = {}
         self._active = 0
         self._stopping = threading.Event()
+        self._settle_seconds = float(pool.settings.options.get("move_settle_seconds", SETTLE_SECONDS))
         self.in_doubt = {note.vm for note in self.notes.all() if note.role == "departure"}
         """VMs of which the other pool has to say whose they are: their guests stand still."""
 
@@ -193,6 +194,7 @@ class Migrations:
     def departed(self, note: Note) -> None:
         """The other pool has the VM: it goes here, with its snapshots, their disks and its guest."""
         pool, vm = self._pool, note.vm
+        gone: list[str] = []
         if pool.store.peek("VM", vm) is not None:
             pool.domains.end(vm)
             with pool.store.transaction() as tx:
@@ -202,10 +204,10 @@ class Migrations:
                 gone = [vdi for vdi in disks if not tx.get("VDI", vdi)["VBDs"]]  # others have the rest
                 for vdi in gone:
                     leaving(tx, vdi)
-            for vdi in gone:
-                vdis.discard(pool.storage, vdi)
         self.in_doubt.discard(vm)
         self.notes.remove(note)
+        for vdi in gone:
+            vdis.discard(pool.storage, vdi)
 
     def settle(self, note: Note, ctx: Context) -> bool:
         """The other pool was asked to take a VM, and its answer did not come: find out whether it has it.
@@ -214,7 +216,7 @@ class Migrations:
         thread of its own, and nobody can use the VM until then.
         """
         row = ctx.store.get("VM", note.vm)
-        found = self._ask(note, time.monotonic() + _SETTLE_SECONDS)
+        found = self._ask(note, time.monotonic() + self._settle_seconds)
         if found is None:
             self.in_doubt.add(note.vm)
             self._go_on_asking(note)
