@@ -27,6 +27,7 @@ from xapikit.host.guests.service import Guests
 from xapikit.host.members import Machines, Standing
 from xapikit.host.members.heartbeat import Heartbeat
 from xapikit.host.server.audit import Audit
+from xapikit.host.server.passwords import ChangedPasswords
 from xapikit.host.server.sessions import Account, Sessions
 from xapikit.host.server.tasks import Tasks
 from xapikit.host.settings import HostSettings
@@ -121,7 +122,8 @@ class Pool:
         self.store = store
         self.settings = settings
         self.operations = Operations(store)
-        self.sessions = Sessions(store, accounts, refusal_seconds=settings.refusal_seconds)
+        changed = ChangedPasswords(settings.state / "passwords.json")
+        self.sessions = Sessions(store, accounts, refusal_seconds=settings.refusal_seconds, changed=changed)
         self.tasks = Tasks(store)
         self.events = Events(store, self.sessions)
         self.certificate: ServerCertificate | None = None

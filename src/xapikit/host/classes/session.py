@@ -54,7 +54,7 @@ def local_logout(ctx: Context) -> None:
 
 @implements("session.change_password")
 def change_password(ctx: Context, old_pwd: str, new_pwd: str) -> None:
-    """Root needs not know the old password. Lasts until the server ends: the password file is the operator's."""
+    """Root needs not know the old password. It holds until the operator gives another one at a start."""
     ctx.pool.sessions.change_password(ctx.pool.sessions.user(ctx.session) or ctx.pool.settings.username, new_pwd)
 
 

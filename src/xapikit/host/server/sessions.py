@@ -18,10 +18,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xapikit.host.errors import ApiError
+from xapikit.host.server.passwords import ChangedPasswords
 from xapikit.host.store import Commit, Row, Store
 from xapikit.model import MODEL, MessageSpec
 from xapikit.wire import DateTime
@@ -45,9 +46,26 @@ class Account:
 class Sessions:
     """The sessions of a pool. Those of ``slave_local_login*`` live in memory only, as on a host."""
 
-    def __init__(self, store: Store, accounts: Mapping[str, Account], *, refusal_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        accounts: Mapping[str, Account],
+        *,
+        refusal_seconds: float = 0.0,
+        changed: ChangedPasswords | None = None,
+    ) -> None:
+        """``changed`` keeps what ``change_password`` did over restarts; without it a change lasts until the end."""
         self._store = store
         self._accounts = dict(accounts)
+        self._given = {user: account.password for user, account in accounts.items()}
+        self._changed = changed
+        self._unverified: set[str] = set()
+        """Accounts of whose password only the hash is known yet."""
+        if changed is not None:
+            for user, given in self._given.items():
+                changed.drop_outdated(user, given)
+                if changed.has(user):
+                    self._unverified.add(user)
         self._refusal_seconds = refusal_seconds
         self._lock = threading.Lock()
         self._local: dict[str, str] = {}
@@ -62,15 +80,28 @@ class Sessions:
     def authenticate(self, user: str, password: str) -> Account:
         """The account. Raises SESSION_AUTHENTICATION_FAILED, after the delay that a host imposes."""
         account = self._accounts.get(user)
-        if account is not None and hmac.compare_digest(account.password.encode(), password.encode("utf-8", "replace")):
+        if account is not None and self._is_password(user, account, password):
             return account
         self._closed.wait(self._refusal_seconds)
         reason = "Authentication failure" if account else "User not known to the underlying authentication module"
         raise ApiError("SESSION_AUTHENTICATION_FAILED", user, reason)
 
+    def _is_password(self, user: str, account: Account, password: str) -> bool:
+        if user not in self._unverified or self._changed is None:
+            return hmac.compare_digest(account.password.encode(), password.encode("utf-8", "replace"))
+        if not self._changed.check(user, password):
+            return False
+        # from now on it is compared without the price of a hash
+        self._accounts[user] = replace(account, password=password)
+        self._unverified.discard(user)
+        return True
+
     def change_password(self, user: str, password: str) -> None:
-        old = self._accounts[user]
-        self._accounts[user] = Account(password, old.role, old.superuser)
+        """Raises OSError when the change cannot be kept; nothing has changed then."""
+        if self._changed is not None:
+            self._changed.change(user, self._given[user], password)
+        self._accounts[user] = replace(self._accounts[user], password=password)
+        self._unverified.discard(user)
 
     def login(self, user: str, password: str, originator: str, host: str) -> str:
         """Open a session and return its reference. Raises SESSION_AUTHENTICATION_FAILED."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 def build(pool: Pool) -> Storage:
     """The storage of a pool, not started yet."""
     # not at the top: data-path processes import this package and nothing of the server
+    from xapikit.host.storage import relocation
     from xapikit.host.storage.service import Storage
 
+    relocation.follow(pool)
     return Storage(pool)
