@@ -176,6 +176,25 @@ def test_a_nic_that_guests_use_is_not_taken_down(call: Caller) -> None:
     assert call("PIF.get_currently_attached", eth1) is True
 
 
+def test_a_starting_guest_brings_its_nics_up(call: Caller) -> None:
+    (eth1,) = (ref for ref, row in call("PIF.get_all_records").items() if row["device"] == "eth1")
+    (eth2,) = (ref for ref, row in call("PIF.get_all_records").items() if row["device"] == "eth2")
+    vm = vm_of(call, "vm")
+    vif_of(call, vm, call("PIF.get_network", eth1))
+    call("PIF.unplug", eth1)
+    call("VM.start", vm, False, False)
+    assert call("PIF.get_currently_attached", eth1) is True
+    call("VM.hard_shutdown", vm)
+    bonded = call("network.create", {"name_label": "b", "other_config": {}})
+    call("Bond.create", bonded, [eth1, eth2], "")
+    # its VIF went along; one that stays on the network of a member keeps its VM from starting
+    other = vm_of(call, "other")
+    vif_of(call, other, call("PIF.get_network", eth1))
+    call("VM.start", vm, False, False)
+    assert call.error("VM.start", other, False, False) == ["CANNOT_PLUG_BOND_SLAVE", eth1]
+    assert call("VM.get_power_state", other) == "Halted"
+
+
 def test_a_locked_vif_is_given_only_addresses_that_it_may_use(call: Caller, xapi_host: EmbeddedHost) -> None:
     vm = vm_of(call, "vm")
     vif = vif_of(call, vm, call("network.create", {"name_label": "n", "other_config": {}}))

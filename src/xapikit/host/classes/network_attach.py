@@ -19,12 +19,18 @@ from xapikit.host.registry import implements
 from xapikit.host.store import Transaction
 
 
-def _attach(tx: Transaction, network: str, host: str) -> None:
-    """Plug the managed interfaces of the host on the network. A network without any gets its bridge by itself."""
+def attach_network(tx: Transaction, network: str, host: str) -> None:
+    """Plug the managed interface of the host on the network. A network without any gets its bridge by itself."""
     for pif in tx.get("network", network)["PIFs"]:
         row = tx.get("PIF", pif)
-        if row["host"] == host and row["managed"]:
+        if row["host"] == host and row["managed"] and not row["currently_attached"]:
             plug_pif(tx, pif)
+
+
+def attach_networks(tx: Transaction, vm: str, host: str) -> None:
+    """Make the networks of a VM's VIFs ready on a host. Raises what keeps an interface from being plugged."""
+    for vif in tx.get("VM", vm)["VIFs"]:
+        attach_network(tx, tx.get("VIF", vif)["network"], host)
 
 
 @implements("network.attach")
@@ -33,15 +39,14 @@ def attach(ctx: Context, network: str, host: str) -> None:
     ctx.store.get("host", host)
     ctx.pool.machines.reach(host)
     with ctx.store.transaction() as tx:
-        _attach(tx, network, host)
+        attach_network(tx, network, host)
 
 
 @implements("network.attach_for_vm")
 def attach_for_vm(ctx: Context, host: str, vm: str) -> None:
     with ctx.store.transaction() as tx:
         tx.get("host", host)
-        for vif in tx.get("VM", vm)["VIFs"]:
-            _attach(tx, tx.get("VIF", vif)["network"], host)
+        attach_networks(tx, vm, host)
 
 
 @implements("network.detach_for_vm")

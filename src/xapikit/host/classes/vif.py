@@ -19,6 +19,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Any, Final
 
 from xapikit.host.classes.devices import checker
+from xapikit.host.classes.network_attach import attach_network
 from xapikit.host.classes.pif import MAC_FORM
 from xapikit.host.classes.pif_addresses import check_literal
 from xapikit.host.classes.vm.placement import sees_network
@@ -85,8 +86,9 @@ check: Final = checker("VIF")
 @implements("VIF.plug")
 def plug(ctx: Context, vif: str) -> None:
     with ctx.operation("VIF", vif, "plug", check=check):
-        row = ctx.store.get("VIF", vif)
-        _check_reach(ctx.store, row["VM"], row["network"])
+        with ctx.store.transaction() as tx:
+            row = tx.get("VIF", vif)
+            _reach(tx, row["VM"], row["network"])
         ctx.pool.domains.plug_vif(vif)
         with ctx.store.transaction() as tx:
             tx.update("VIF", vif, currently_attached=True)
@@ -107,15 +109,17 @@ def move(ctx: Context, vif: str, network: str) -> None:
         row = tx.get("VIF", vif)
         tx.get("network", network)
         if row["currently_attached"]:
-            _check_reach(tx, row["VM"], network)
+            _reach(tx, row["VM"], network)
         tx.update("VIF", vif, network=network)
 
 
-def _check_reach(view: View, vm: str, network: str) -> None:
-    """Raise HOST_CANNOT_ATTACH_NETWORK when the host that runs the VM has no interface on the network."""
-    host = view.get("VM", vm)["resident_on"]
-    if view.peek("host", host) is not None and not sees_network(view, host, network):
-        raise ApiError("HOST_CANNOT_ATTACH_NETWORK", host, network)
+def _reach(tx: Transaction, vm: str, network: str) -> None:
+    """Make a network ready on the host that runs a VM. Raises HOST_CANNOT_ATTACH_NETWORK when it has no interface."""
+    host = tx.get("VM", vm)["resident_on"]
+    if tx.peek("host", host) is not None:
+        if not sees_network(tx, host, network):
+            raise ApiError("HOST_CANNOT_ATTACH_NETWORK", host, network)
+        attach_network(tx, network, host)
 
 
 # addresses: those that a locked VIF may use, and those that the guest is told to take --------------------------------

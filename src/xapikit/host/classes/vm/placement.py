@@ -18,6 +18,7 @@ from contextlib import contextmanager
 
 from xapikit.host.classes.host import check as check_host
 from xapikit.host.classes.host import free_memory
+from xapikit.host.classes.network_attach import attach_networks
 from xapikit.host.classes.vm.overhead import memory_overhead
 from xapikit.host.context import CONFLICT, CONFLICT_PATIENCE_SECONDS, Context
 from xapikit.host.errors import ApiError
@@ -154,7 +155,8 @@ def choose_host(view: View, vm: str) -> str:
 
 @contextmanager
 def placed(ctx: Context, vm: str, host: str | None, operation: str, *, moved: Collection[str] = ()) -> Iterator[str]:
-    """Choose, or check, the host and reserve its memory in the same moment; yields the host.
+    """Choose, or check, the host and reserve its memory in the same moment; yields the host. The interfaces that the
+    VM's networks need there are up then.
 
     ``operation`` stands in the host's ``current_operations`` for the time of the block: vm_start, vm_resume or
     vm_migrate. Raises what speaks against the host, or NO_HOSTS_AVAILABLE.
@@ -167,6 +169,8 @@ def placed(ctx: Context, vm: str, host: str | None, operation: str, *, moved: Co
 
     while True:
         where = choose_host(ctx.store, vm) if host is None else host
+        with ctx.store.transaction() as tx:
+            attach_networks(tx, vm, where)
         try:
             key = ctx.pool.operations.begin(ctx, "host", where, operation, reserve, CONFLICT_PATIENCE_SECONDS)
         except ApiError as error:
