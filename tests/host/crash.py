@@ -127,4 +127,5 @@ class Killed(Generic[AnyLoad]):
         for thread in threads:
             thread.join(JOIN_SECONDS)
             assert not thread.is_alive()
-        assert not [load.failures for load in loads if load.failures]
+        failures = [(vars(load), failure.error) for load in loads for failure in load.failures]
+        assert not failures, failures

@@ -387,6 +387,11 @@ class EmbeddedHost:
             for ref, where in pool.hosts.items():
                 software = tx.get("host", ref)["software_version"] | backend
                 tx.update("host", ref, address=where.address, software_version=software)
+            # of guests that went on while the server was away: it may have another port now
+            for ref, row in tx.all("console").items():
+                vm = tx.peek("VM", row["VM"])
+                if vm is not None:
+                    tx.update("console", ref, location=pool.console_location(vm["resident_on"], row["uuid"]))
 
     def restart_soon(self) -> None:
         """Restart from a thread of its own: whoever asks may be a thread of the server that goes away."""

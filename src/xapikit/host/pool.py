@@ -184,6 +184,11 @@ class Pool:
         """What a host is to whoever asks it."""
         return self.machines.standing(host, self.coordinator)
 
+    def console_location(self, host: str, uuid: str) -> str:
+        """Where the console with that uuid, of a VM on ``host``, is reached."""
+        base = self.hosts[host].url() if host in self.hosts else ""
+        return f"{base}/console?uuid={uuid}"
+
     @property
     def state(self) -> Path:
         return self.settings.state

@@ -135,6 +135,7 @@ class Guests:
         if self.xenstore(domain.config.host).find(home_of(domain.config.domid)) is None:
             self.build(domain.config)
         self.refresh(domain)
+        self._side(domain)  # known from now on, one that stands still too
         if not domain.paused:
             with suppress(DomainFailed):  # it ends this moment, which is told by itself
                 self.runs(domain)

@@ -123,10 +123,9 @@ def placed(tx: Transaction, pool: Pool, vm: str, host: str, domid: int, *, pause
     for console in row["consoles"]:
         tx.delete("console", console)
     domain = pool.domains.peek(vm)
-    base = pool.hosts[host].url() if host in pool.hosts else ""
     for protocol in domain.consoles() if domain is not None else ():
         uuid = tx.store.new_uuid()
-        where = f"{base}/console?uuid={uuid}"
+        where = pool.console_location(host, uuid)
         tx.create("console", {"uuid": uuid, "VM": vm, "protocol": protocol, "location": where})
 
 
