@@ -30,7 +30,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from xapikit.host.embedded import EmbeddedHost, PoolMismatch, running
+from xapikit.host.embedded import EmbeddedHost, PoolMismatch
+from xapikit.host.ready import running
 from xapikit.host.settings import GIB, Listen
 from xapikit.host.store import JournalDamaged, StateInUse
 

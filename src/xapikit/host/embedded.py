@@ -22,7 +22,6 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,6 +32,7 @@ from xapikit.host.faults.effects import Effects
 from xapikit.host.inventory import Fresh, FreshHost, install
 from xapikit.host.members import power
 from xapikit.host.pool import HostAddress, Pool
+from xapikit.host.ready import HostInfo
 from xapikit.host.server.addresses import advertised, host_addresses
 from xapikit.host.server.doors import Doors, ServeHost
 from xapikit.host.server.listener import Listener
@@ -50,23 +50,6 @@ HOUSEKEEPING_SECONDS = 30.0
 
 class PoolMismatch(Exception):
     """The state directory holds a pool of another size than asked for."""
-
-
-@dataclass(frozen=True)
-class HostInfo:
-    """One host of the pool, for people and tests."""
-
-    ref: str
-    uuid: str
-    name: str
-    address: str
-    http_url: str | None
-    https_url: str | None
-
-    @property
-    def url(self) -> str:
-        """https where it is served."""
-        return self.https_url or self.http_url or ""
 
 
 class EmbeddedHost:
@@ -428,25 +411,3 @@ def _listen(given: bool | str | Listen) -> Listen | None:
     if isinstance(given, str):
         return Listen.parse(given)
     return Listen("127.0.0.1", 0) if given else None
-
-
-def running(xapi: EmbeddedHost) -> dict[str, Any]:
-    """What ``xapi-host serve --json`` prints."""
-    return {
-        "ready": True,
-        "urls": xapi.urls,
-        "hosts": [
-            {
-                "name": host.name,
-                "uuid": host.uuid,
-                "address": host.address,
-                "url": host.url,
-                "http": host.http_url,
-                "https": host.https_url,
-            }
-            for host in xapi.hosts
-        ],
-        "fingerprint": xapi.fingerprint,
-        "user": xapi.username,
-        "state": str(xapi.settings.state),
-    }
