@@ -14,6 +14,7 @@
 import http.client
 import json
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -309,7 +310,32 @@ def test_srs_are_made_full_and_slow_over_http(xapi_host: EmbeddedHost, call: Cal
     with storage.opened(vdi, read_only=False, holder="test", host=xapi_host.hosts[0].ref) as disk:
         disk.pwrite(0, b"x" * MIB)
     assert time.monotonic() - started > 0.2, "1 MiB at 4 MiB/s"
-    for wrong in ({"sr": "nope"}, [], {"sr": uuid, "limit_bytes": "1"}, {"sr": uuid, "bytes_per_second": 0}, {"x": 1}):
+    answer = control("POST", {"sr": uuid, "bytes_per_second": None, "latency_ms": 50})
+    assert answer["latency_ms"] == 50 and answer["bytes_per_second"] is None
+    started = time.monotonic()
+    with storage.opened(vdi, read_only=False, holder="test", host=xapi_host.hosts[0].ref) as disk:
+        disk.pwrite(0, b"x")
+        disk.write_zeroes(0, MIB)
+        disk.flush()
+    assert 0.15 <= time.monotonic() - started < 2, "50 ms each"
+    control("POST", {"sr": uuid, "latency_ms": None})
+    use = storage.attach(vdi, False, holder="vbd")
+    ended = threading.Event()
+    storage.on_data_path_ended(lambda *_: ended.set())
+    assert control("POST", {"kill_data_paths": call("VDI.get_uuid", vdi)}) == {"killed": 1}
+    assert ended.wait(20) and use.data_path.status()["paused"] is False, "started again"
+    storage.detach(vdi, holder="vbd")
+    assert control("POST", {"kill_data_paths": call("VDI.get_uuid", vdi)}) == {"killed": 0}
+    for wrong in (
+        {"sr": "nope"},
+        [],
+        {"sr": uuid, "limit_bytes": "1"},
+        {"sr": uuid, "bytes_per_second": 0},
+        {"x": 1},
+        {"kill_data_paths": "nope"},
+        {"kill_data_paths": uuid, "sr": uuid},
+        {"sr": uuid, "latency_ms": -1},
+    ):
         assert "error" in control("POST", wrong)
 
 

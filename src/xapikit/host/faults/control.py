@@ -19,7 +19,8 @@ Authenticated by ``session_id`` or Basic, superusers alone. JSON in, JSON out::
     POST   /_embedded/faults          add a rule: {"kind": "error", "method": "VM.start", "error": ["SR_FULL"]}
     DELETE /_embedded/faults          remove all rules; /_embedded/faults/NAME removes one
     GET    /_embedded/storage         SRs with their directories, limits and sizes
-    POST   /_embedded/storage         full or slow: {"sr": UUID, "limit_bytes": N, "bytes_per_second": N}, null lifts it
+    POST   /_embedded/storage         full or slow: {"sr": UUID, "limit_bytes": N, "bytes_per_second": N,
+                                      "latency_ms": N}, null lifts it; {"kill_data_paths": VDI UUID}
     GET    /_embedded/scenarios       those that are played: what fired and happened, and when
     POST   /_embedded/scenarios       play one: a file (TOML or JSON), or {"shipped": "flaky-network", "seed": 3}
     DELETE /_embedded/scenarios       end all; /_embedded/scenarios/NAME ends one and answers its last report

@@ -11,8 +11,8 @@
 # under the License.
 """How much room an SR has: the file system's, or a limit set below it, so that "SR full" can be had on request.
 
-The limit stands in a file of the SR directory, because data-path processes obey it too; so does a speed, for slow
-disks on request.
+The limit stands in a file of the SR directory, because data-path processes obey it too; so do a speed and a latency,
+for slow disks on request.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from xapikit.host.storage.disks import Disk
 
 LIMIT_FILE = ".limit"
 SPEED_FILE = ".speed"
+LATENCY_FILE = ".latency"
 _GRANULARITY = 1 << 30
 
 
@@ -94,6 +95,7 @@ class Capacity:
         self._directory = directory
         self._limit = Setting(directory / LIMIT_FILE)
         self._speed = Setting(directory / SPEED_FILE)
+        self._latency = Setting(directory / LATENCY_FILE)
         self._left = 0
         self._last_limit: int | None = None
         self._used: dict[str, int] | None = None
@@ -122,15 +124,26 @@ class Capacity:
             raise ValueError("a speed of 0 bytes per second")
         self._speed.set(speed)
 
+    @property
+    def latency(self) -> int | None:
+        """Milliseconds that each request to a disk of the SR takes on top; None for none."""
+        return self._latency.value
+
+    def set_latency(self, latency: int | None) -> None:
+        """As ``set_speed``, for milliseconds per request."""
+        self._latency.set(latency)
+
     def pace(self, length: int) -> None:
-        """Called before a read or write of ``length`` bytes: takes as long as a disk of that speed would."""
-        speed = self.speed
-        if speed is None:
+        """Called before a request of ``length`` bytes: takes as long as a disk of that speed and latency would."""
+        speed, latency = self.speed, self.latency
+        if speed is None and latency is None:
             return
-        with self._lock:
-            now = time.monotonic()
-            self._free_at = max(now, self._free_at) + length / speed
-            delay = self._free_at - now
+        delay = (latency or 0) / 1000  # requests wait for it side by side, for the bytes in turn
+        if speed is not None:
+            with self._lock:
+                now = time.monotonic()
+                self._free_at = max(now, self._free_at) + length / speed
+                delay += self._free_at - now
         self._idle.wait(delay)  # an event that nobody sets: a wait of that length
 
     def sizes(self, *changed: Path) -> tuple[int, int]:

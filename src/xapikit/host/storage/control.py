@@ -18,7 +18,7 @@ from typing import Any
 from xapikit.host.errors import ApiError
 from xapikit.host.storage.service import Storage
 
-_MEMBERS = {"sr", "limit_bytes", "bytes_per_second"}
+_MEMBERS = {"sr", "limit_bytes", "bytes_per_second", "latency_ms"}
 
 
 def describe(storage: Storage) -> list[dict[str, Any]]:
@@ -38,6 +38,7 @@ def describe(storage: Storage) -> list[dict[str, Any]]:
                 "directory": str(repository.directory),
                 "limit_bytes": repository.capacity.limit,
                 "bytes_per_second": repository.capacity.speed,
+                "latency_ms": repository.capacity.latency,
                 "physical_size": size,
                 "physical_utilisation": used,
             }
@@ -46,19 +47,30 @@ def describe(storage: Storage) -> list[dict[str, Any]]:
 
 
 def change(storage: Storage, wanted: Any) -> dict[str, Any]:
-    """``{"sr": UUID, "limit_bytes": N, "bytes_per_second": N}``, null for no limit; answers how the SR is then.
+    """``{"sr": UUID, "limit_bytes": N, "bytes_per_second": N, "latency_ms": N}``, null for none; answers how the SR is
+    then. ``{"kill_data_paths": VDI UUID}`` lets the processes die that serve a disk, and answers how many there were.
 
     Raises ValueError for anything else.
     """
-    if not isinstance(wanted, dict) or not wanted.keys() <= _MEMBERS:
+    if not isinstance(wanted, dict) or not (wanted.keys() <= _MEMBERS or wanted.keys() == {"kill_data_paths"}):
         raise ValueError(f"an object with some of {sorted(_MEMBERS)}")
+    if "kill_data_paths" in wanted:
+        vdi = storage.store.by_uuid("VDI", str(wanted["kill_data_paths"]))
+        if vdi is None:
+            raise ValueError(f"no VDI {wanted['kill_data_paths']!r}")
+        return {"killed": storage.kill_data_paths(vdi)}
     sr = storage.store.by_uuid("SR", str(wanted.get("sr")))
     if sr is None:
         raise ValueError(f"no SR {wanted.get('sr')!r}")
-    for name, setter in (("limit_bytes", storage.set_limit), ("bytes_per_second", storage.set_speed)):
+    setters = (
+        ("limit_bytes", storage.set_limit),
+        ("bytes_per_second", storage.set_speed),
+        ("latency_ms", storage.set_latency),
+    )
+    for name, setter in setters:
         value = wanted.get(name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-            raise ValueError(f"{name} is a number of bytes or null, not {value!r}")
+            raise ValueError(f"{name} is a number or null, not {value!r}")
         if name in wanted:
             try:
                 setter(sr, value)

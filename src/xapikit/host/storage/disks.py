@@ -59,7 +59,7 @@ class Limits(Protocol):
         ...
 
     def pace(self, length: int) -> None:
-        """Takes the time that a slow disk takes for so many bytes."""
+        """Takes the time that a slow disk takes for a request of so many bytes."""
         ...
 
 
@@ -240,6 +240,8 @@ class SwitchableDisk:
     def write_zeroes(self, offset: int, length: int) -> None:
         disk = self._enter()
         try:
+            if self._limits is not None:
+                self._limits.pace(0)
             self._written(offset, length)
             disk.write_zeroes(offset, length)
         finally:
@@ -248,6 +250,8 @@ class SwitchableDisk:
     def flush(self) -> None:
         disk = self._enter()
         try:
+            if self._limits is not None:
+                self._limits.pace(0)
             if self._changes is not None:
                 self._changes.flush()
             disk.flush()

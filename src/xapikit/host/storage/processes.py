@@ -81,6 +81,19 @@ class ProcessIdentity:
         os.close(fd)
         return None
 
+    def kill(self) -> bool:
+        """SIGKILL; False when it had ended before. Nobody waits for its end."""
+        fd = self.open_pidfd()
+        if fd is None:
+            return False
+        try:
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        finally:
+            os.close(fd)
+        return True
+
     def end(self, patience: float = 5.0) -> bool:
         """SIGTERM, then after ``patience`` seconds SIGKILL. True when it obeyed the first (or was gone)."""
         fd = self.open_pidfd()

@@ -253,6 +253,16 @@ class Storage:
         """Make the disks of an SR slow, to see how a client takes it; None is as fast as it goes."""
         self.plugged(sr).capacity.set_speed(bytes_per_second)
 
+    def set_latency(self, sr: str, milliseconds: int | None) -> None:
+        """Make each request to a disk of an SR take longer by so much; None for no longer."""
+        self.plugged(sr).capacity.set_latency(milliseconds)
+
+    def kill_data_paths(self, vdi: str) -> int:
+        """Let the processes that serve a disk to its guests die, as a crash would; how many there were. They are
+        started again, and when that was too often, the guests lose their disk."""
+        paths = [use.data_path for use in self.attachments.uses(vdi) if use.data_path is not None]
+        return sum(path.process.kill() for path in paths)
+
     def refresh_sr(self, tx: Transaction, sr: str, numbers: tuple[int, int], *, grown: int | None = None) -> None:
         """Bring sizes of an SR up to date; ``numbers`` are ``capacity.sizes()``, taken before the transaction.
 
