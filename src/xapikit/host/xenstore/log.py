@@ -11,7 +11,7 @@
 # under the License.
 """Keeps a XenStore: one line per edit, appended before the edit is seen, so a killed server loses none.
 
-The file starts with a line for the whole tree; it is written anew at each start and when it has grown.
+The file starts with a line for the whole tree; it is written anew when it has grown.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import errno
 import json
 import logging
 import os
+from io import FileIO
 from pathlib import Path
 from typing import Any, Final
 
-from xapikit.host.xenstore.node import DOM0_ONLY, Node, Perms, parse_perms, perms_texts
+from xapikit.host.xenstore.node import DOM0_ONLY, Node, Perms, XenstoreError, parse_perms, perms_texts
 from xapikit.host.xenstore.store import Step, applied
 
 LOG = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ LOG = logging.getLogger(__name__)
 SMALLEST_REWRITE: Final = 4 << 20
 """Bytes below which the file is never written anew while the server runs."""
 _WORTHWHILE: Final = 4
-"""It is written anew when it has this many times the bytes of the tree."""
+"""It is written anew when it has this many times the bytes of the tree that it begins with."""
 
 
 class FileLog:
@@ -40,21 +41,33 @@ class FileLog:
     def __init__(self, file: Path) -> None:
         self._file = file
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.root = _load(file)
-        self._rewrite(self.root)
+        self.root, first, whole = _load(file)
+        self._stream: FileIO | None = None
+        if whole > max(_WORTHWHILE * first, SMALLEST_REWRITE) or not first:
+            self._rewrite(self.root)
+        else:
+            self._base, self._size = first, whole
+            self._stream = self._open()
+            self._stream.truncate(whole)  # what was being written when the server was killed is no edit
 
     def append(self, domid: int, steps: list[Step], root: Node) -> None:
         line = _line(domid, steps)
+        if self._stream is None or self._stream.closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF), str(self._file))
         if self._stream.write(line) != len(line):
             self._stream.truncate(self._size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._file))
         self._size += len(line)
         if self._size > max(SMALLEST_REWRITE, _WORTHWHILE * self._base):
-            self._stream.close()
-            self._rewrite(root)
+            try:
+                self._rewrite(root)
+            except OSError as error:
+                LOG.warning("%s grows on: %s", self._file, error)
+                self._base = self._size
 
     def close(self) -> None:
-        self._stream.close()
+        if self._stream is not None:
+            self._stream.close()
 
     def _rewrite(self, root: Node) -> None:
         line = _line(0, [("graft", "/", root)])
@@ -62,26 +75,36 @@ class FileLog:
         new.write_bytes(line)
         new.replace(self._file)
         self._base = self._size = len(line)
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = self._open()
+
+    def _open(self) -> FileIO:
         # unbuffered: what was written is the kernel's when the call returns
-        self._stream = self._file.open("ab", buffering=0)
+        return self._file.open("ab", buffering=0)
 
 
-def _load(file: Path) -> Node:
-    root = Node(b"", DOM0_ONLY)
+def _load(file: Path) -> tuple[Node, int, int]:
+    """The tree, the bytes of the first line, and the bytes up to the end of the last whole one."""
+    root, first, whole = Node(b"", DOM0_ONLY), 0, 0
     if not file.exists():
-        return root
+        return root, first, whole
     with file.open("rb") as stream:
         for number, line in enumerate(stream, 1):
+            if not line.endswith(b"\n"):
+                LOG.warning("%s ends in the middle of line %d", file, number)
+                break
             try:
                 domid, items = json.loads(line)
                 steps = [_unpacked_step(item) for item in items]
-            except (ValueError, TypeError, KeyError, IndexError) as error:
-                # the server was killed in the middle of the last line: that edit was seen by nobody
-                LOG.warning("%s ends at line %d: %s", file, number, error)
+            except (ValueError, TypeError, KeyError, IndexError, XenstoreError) as error:
+                LOG.error("%s cannot be read from line %d on: %s", file, number, error)
                 break
             for step in steps:
                 root = applied(root, step, domid)
-    return root
+            whole += len(line)
+            first = first or whole
+    return root, first, whole
 
 
 def _line(domid: int, steps: list[Step]) -> bytes:

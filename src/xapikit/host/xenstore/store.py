@@ -79,6 +79,8 @@ class Edit:
     steps: list[Step] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     """Paths whose state decided something: a transaction is void when they changed meanwhile."""
+    _owned: int = -1
+    """Nodes that the domain owns, once somebody had to know."""
 
     def _find(self, path: str, letter: str) -> Node:
         nodes.check_path(path)
@@ -157,8 +159,11 @@ class Edit:
         if not nodes.may((found or nodes.nearest(self.root, path)).perms, self.domid, "w"):
             raise XenstoreError("EACCES", path)
         if self.domid and found is None:
-            home = nodes.find(self.root, home_of(self.domid))
-            if home is not None and nodes.count_owned(home, self.domid) >= MOST_GUEST_NODES:
+            if self._owned < 0:
+                home = nodes.find(self.root, home_of(self.domid))
+                self._owned = nodes.count_owned(home, self.domid) if home is not None else 0
+            self._owned += 1
+            if self._owned > MOST_GUEST_NODES:
                 raise XenstoreError("ENOSPC", path)
 
     def _do(self, step: Step) -> None:
@@ -312,13 +317,10 @@ class XenStore:
                 for above in _ancestors(path):
                     told.update(dict.fromkeys((watch, path) for watch in self._watches.get(above, ())))
                 if kind in ("rm", "graft"):
-                    subtrees = [nodes.find(before, path), given if isinstance(given, Node) else None]
-                    for watched, watches in self._watches.items():
-                        below = watched.startswith(f"{path}/") and any(
-                            tree is not None and nodes.find(tree, watched[len(path) :]) is not None for tree in subtrees
-                        )
-                        if below:
-                            told.update(dict.fromkeys((watch, watched) for watch in watches))
+                    # what is watched there is looked up, since there are far more watches than nodes of a subtree
+                    for subtree in (nodes.find(before, path), given):
+                        for below, _ in nodes.walk(subtree, path) if isinstance(subtree, Node) else ():
+                            told.update(dict.fromkeys((watch, below) for watch in self._watches.get(below, ())))
         return told
 
 
