@@ -133,6 +133,7 @@ class Pool:
         self.domains: Any = None
         self.migrations: Any = None
         self.nbd: Any = None
+        self.imports: Any = None
         self.programs = Programs(self)
         self.statistics = Statistics(self)
         options = settings.options
@@ -221,10 +222,11 @@ class Pool:
         self._parts.append(part)
 
     def start_parts(self) -> None:
-        """Build storage, domains, migrations and NBD servers, then start everything."""
-        from xapikit.host import domains, migration, nbd, storage
+        """Build storage, domains, migrations, NBD servers and imports, then start everything."""
+        from xapikit.host import domains, migration, nbd, storage, xva
 
-        for name, package in (("storage", storage), ("domains", domains), ("migrations", migration), ("nbd", nbd)):
+        packages = {"storage": storage, "domains": domains, "migrations": migration, "nbd": nbd, "imports": xva}
+        for name, package in packages.items():
             build = getattr(package, "build", None)
             if build is not None:
                 part: Part = build(self)

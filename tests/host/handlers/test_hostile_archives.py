@@ -12,17 +12,22 @@
 """Imports that fail: for the reason that a host gives, and with nothing left of them."""
 
 import gzip
+import http.client
 import os
 import random
 import socket
 import struct
 import subprocess
 import zlib
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from archive_rig import MIB, Archives, as_older_hosts, document, members, packed, rewritten, with_version
+from host.crash import serving
+from xapi_caller import Caller
 from xapikit.host.storage.transfer.tar import END, header
 from xapikit.wire.xmlrpc import encode_fragment
 
@@ -263,3 +268,38 @@ def test_a_table_of_checksums_that_is_none(archives: Archives, body: bytes) -> N
     old = members(as_older_hosts(body, 1))
     for table in (b"no table", encode_fragment(["x"]).encode(), struct.pack("<I", 5)):
         assert refused(archives, packed([*old[:-1], ("checksum.xml", table)]))[0] == "IMPORT_ERROR"
+
+
+def seen(call: Caller) -> dict[str, set[str]]:
+    return {name: set(call(f"{name}.get_all")) for name in ("VM", "VBD", "VIF", "VDI", "network", "VM_metrics")}
+
+
+def test_an_import_that_a_kill_interrupts_leaves_nothing(archives: Archives, body: bytes, tmp_path: Path) -> None:
+    """The next start removes what was made; what an earlier import under the same task made stays."""
+    options = ("--http", "127.0.0.1:0")
+    with serving(tmp_path, *options) as (process, ready):
+        where = urlsplit(ready["hosts"][0]["http"])
+        password = Path(ready["password_file"]).read_text().strip()
+        call = Caller(where.geturl(), password=password)
+        task = call("task.create", "import", "")
+        target = f"/import?session_id={call.session}&task_id={task}"
+        whole = http.client.HTTPConnection(where.netloc, timeout=20)
+        whole.request("PUT", target, body)
+        whole.getresponse().read()
+        whole.close()
+        assert call("task.get_status", task) == "success"
+        before = seen(call)
+        with socket.create_connection((where.hostname, where.port), timeout=20) as connection:
+            token = call("event.from", ["vm"], "", 0.0)["token"]
+            head = f"PUT {target} HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body[: len(body) // 2])
+            assert call("event.from", ["vm"], token, 20.0)["events"]
+            assert len(seen(call)["VM"]) == len(before["VM"]) + 1
+            process.kill()
+            process.wait(20)
+    with serving(tmp_path, *options) as (process, ready):
+        assert seen(Caller(ready["hosts"][0]["http"], password=password)) == before
+        process.terminate()
+        assert process.wait(20) == 0
+    assert not list((tmp_path / "imports").iterdir())
+    assert len(list((tmp_path / "sr").rglob("*.vhd"))) == 1

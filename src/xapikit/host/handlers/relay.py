@@ -135,8 +135,11 @@ class _Side:
     """It sends no more."""
 
 
-def relay(client: socket.socket, guest: socket.socket, framing: Framing, early: bytes = b"") -> None:
-    """Carry bytes until either side ends; ``early`` is what the client sent already. Closes neither socket."""
+def relay(
+    client: socket.socket, guest: socket.socket, framing: Framing, early: bytes = b"", *, to_the_end: bool = False
+) -> None:
+    """Carry bytes until either side ends, or with ``to_the_end`` until the guest's does: a client that has said all
+    may still wait for the answer. ``early`` is what the client sent already. Closes neither socket."""
     sides = _Side(client), _Side(guest)
     client.setblocking(False)
     guest.setblocking(False)
@@ -146,7 +149,7 @@ def relay(client: socket.socket, guest: socket.socket, framing: Framing, early: 
         if early:
             _from_client(early, sides, framing)
         while True:
-            done = any(side.ended for side in sides)
+            done = sides[1].ended or (sides[0].ended and not to_the_end)
             for side in sides:
                 _send(side)
             if done and not any(side.waiting for side in sides):
@@ -154,7 +157,7 @@ def relay(client: socket.socket, guest: socket.socket, framing: Framing, early: 
             for side, other in (sides, sides[::-1]):
                 full = len(other.waiting) > MOST_WAITING or side.ended
                 wanted = (0 if full else selectors.EVENT_READ) | (selectors.EVENT_WRITE if side.waiting else 0)
-                selector.modify(side.socket, wanted or selectors.EVENT_WRITE, side)
+                _attend(selector, side, wanted)
             # decrypted bytes that wait inside the TLS layer make no socket readable
             ready = selector.select(0 if _pending(client) else None)
             readable = {id(key.data) for key, events in ready if events & selectors.EVENT_READ}
@@ -166,6 +169,17 @@ def relay(client: socket.socket, guest: socket.socket, framing: Framing, early: 
                 data = _receive(sides[1])
                 if data:
                     sides[0].waiting += framing.wrap(data)
+
+
+def _attend(selector: selectors.BaseSelector, side: _Side, wanted: int) -> None:
+    """Wait for what is wanted of a side, for nothing of one that has ended and is owed nothing."""
+    known = side.socket in selector.get_map()
+    if wanted and known:
+        selector.modify(side.socket, wanted, side)
+    elif wanted:
+        selector.register(side.socket, wanted, side)
+    elif known:
+        selector.unregister(side.socket)
 
 
 def _from_client(data: bytes, sides: tuple[_Side, _Side], framing: Framing) -> None:

@@ -116,7 +116,7 @@ def _publish(request: HttpRequest, connection: HttpConnection, ctx: Context) -> 
         head = "\r\n".join([f"{request.method} {request.target} HTTP/{request.version}", *kept, "connection: close"])
         connection.replied = True
         early = (head + "\r\n\r\n").encode("latin-1", "replace") + connection.take_buffered()
-        relay(connection.socket, daemon, Plain(), early)
+        relay(connection.socket, daemon, Plain(), early, to_the_end=True)
 
 
 def _connected(path: Path) -> socket.socket:

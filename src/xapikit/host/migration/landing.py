@@ -23,7 +23,7 @@ from xapikit.host.classes.vm.record import remove_vm
 from xapikit.host.migration.notes import Note
 from xapikit.host.migration.targets import MARK, settled
 from xapikit.host.store import Transaction, View
-from xapikit.host.xva.rows import IMPORT_TASK
+from xapikit.host.xva.unfinished import IMPORT_TASK
 from xapikit.model import NULL_REF
 
 if TYPE_CHECKING:

@@ -14,3 +14,18 @@
 The form is that of wire reference 5.3. Who may ask for it over HTTP, and what the client is told, is
 :mod:`xapikit.host.handlers.vm_export` and :mod:`xapikit.host.handlers.vm_import`.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xapikit.host.pool import Pool
+    from xapikit.host.xva.unfinished import Imports
+
+
+def build(pool: Pool) -> Imports:
+    """What the pool needs to know of imports, also of those that a killed server had under way."""
+    from xapikit.host.xva.unfinished import Imports
+
+    return Imports(pool)

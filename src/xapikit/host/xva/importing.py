@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from xapikit.host.classes.vm.record import remove_vm
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
@@ -22,7 +24,8 @@ from xapikit.host.xva.compression import Source
 from xapikit.host.xva.document import Document, Exported, record
 from xapikit.host.xva.matching import assert_can_restore, disk_for, iso_for
 from xapikit.host.xva.reading import opened
-from xapikit.host.xva.rows import IMPORT_TASK, Options, Rows
+from xapikit.host.xva.rows import Options, Rows
+from xapikit.host.xva.unfinished import IMPORT_TASK
 from xapikit.model import NULL_REF
 
 _GIVEN = ("name_label", "name_description", "type", "sharable", "other_config", "xenstore_data", "tags")
@@ -44,15 +47,16 @@ def import_archive(ctx: Context, source: Source, options: Options) -> list[str]:
         if options.restore:
             assert_can_restore(ctx.store, document)
         work = _Import(ctx, document, options)
+        if options.force:
+            return work.run(rest)
+        note = ctx.pool.imports.begin(ctx.task.ref)
         try:
-            if not work.make():
-                return work.rows.vms
-            work.receive(rest)
-            return work.complete()
+            return work.run(rest, whole=lambda: ctx.pool.imports.end(note))
         except BaseException:
-            if not options.force:
-                work.undo()
+            work.undo()
             raise
+        finally:
+            ctx.pool.imports.end(note)
 
 
 class _Import:
@@ -64,6 +68,14 @@ class _Import:
         self._made: dict[str, str] = {}
         """Disks made for contents to come, by their names in the archive."""
         self.rows = Rows(ctx, document, options, self._table)
+
+    def run(self, source: Source, whole: Callable[[], None] = lambda: None) -> list[str]:
+        """All of it; ``whole`` is called when only the release of the VMs is left."""
+        if not self.make():
+            return self.rows.vms
+        self.receive(source)
+        whole()
+        return self.complete()
 
     def make(self) -> bool:
         """Disks and rows; False for a dry run, of which only the default templates remain."""

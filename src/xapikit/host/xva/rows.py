@@ -28,10 +28,9 @@ from xapikit.host.lifecycle import HALTED, SUSPENDED
 from xapikit.host.store import Transaction
 from xapikit.host.xva.document import Document, Exported, record
 from xapikit.host.xva.matching import is_default_template, network_for
+from xapikit.host.xva.unfinished import IMPORT_TASK
 from xapikit.model import NULL_REF
 
-IMPORT_TASK: Final = "import_task"
-"""Key in ``other_config`` of what an import made: the task that did."""
 _DROPPED_CONFIG: Final = ("grant_api_access", IMPORT_TASK)
 _KEPT: Final = (
     "bios_strings", "is_control_domain", "is_a_snapshot", "snapshot_info", "snapshot_time", "snapshot_metadata",
