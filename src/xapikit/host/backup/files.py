@@ -32,6 +32,8 @@ from xapikit.host.pool import Pool
 Form: TypeAlias = Literal["tar", "tar.gz", "tar.bz2", "zip"]
 DATABASE: Final = "var/lib/xcp/state.db"
 LOGS: Final = "var/log"
+_PASSING: Final = ("dev/", "images/", "run/", "tmp/")
+"""Directories whose content is nothing to keep."""
 _TAR_MODES: Final[dict[str, Literal["w|", "w|gz", "w|bz2"]]] = {"tar": "w|", "tar.gz": "w|gz", "tar.bz2": "w|bz2"}
 
 
@@ -75,7 +77,9 @@ def database(pool: Pool, *, secrets: bool) -> bytes:
 
 def whole(pool: Pool, host_uuid: str) -> Iterator[Entry]:
     """What a backup of a host holds."""
-    yield from files(pool.programs.root(host_uuid))
+    for entry in files(pool.programs.root(host_uuid)):
+        if not entry.name.startswith(_PASSING):
+            yield entry
     yield Entry(DATABASE, database(pool, secrets=True))
 
 

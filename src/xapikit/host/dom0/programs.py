@@ -62,6 +62,10 @@ class Programs:
         """The directory that stands for ``/`` of a host's dom0, as it is to be found now."""
         return self._directory.refresh(host_uuid)
 
+    def place(self, host_uuid: str) -> Path:
+        """The same as it is, for who keeps files of its own there."""
+        return self._directory.path(host_uuid)
+
     def find(self, host_uuid: str, directory: str, name: str) -> Path | None:
         """The program of exactly that name. A name is an entry of the directory, never a path."""
         where = self._directory.path(host_uuid) / directory

@@ -98,7 +98,7 @@ def _publish(request: HttpRequest, connection: HttpConnection, ctx: Context) -> 
     """Hand a request, and the connection with it, to the daemon whose name is in the path."""
     match request.path.split("/"):
         case ["", "services", "plugin", name, *_] if name:
-            directory = ctx.pool.programs.root(ctx.store.get("host", ctx.host)["uuid"]) / PLUGINS
+            directory = ctx.pool.programs.place(ctx.store.get("host", ctx.host)["uuid"]) / PLUGINS
         case _:
             raise _missing(connection)
     # a name is an entry of the directory, never a path

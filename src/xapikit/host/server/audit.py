@@ -129,7 +129,7 @@ class Audit:
     # reading -----------------------------------------------------------------------------------------------------
 
     def path(self, host_uuid: str) -> Path:
-        return self._pool.programs.root(host_uuid) / FILE
+        return self._pool.programs.place(host_uuid) / FILE
 
     def lines(self, host_uuid: str, since: str = "") -> Iterator[str]:
         """Lines of a host, oldest first; ``since`` is a moment like ``2026-11-24T19:00`` or the beginning of one."""
