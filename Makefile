@@ -7,7 +7,7 @@ CONSTRAINTS := constraints/$(RELEASE).txt
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-down test lint types check bench sweep clients features docs clean
+.PHONY: help venv demo demo-down test lint types check bench sweep clients crash fuzz features docs clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,19 @@ sweep: venv ## fail each call of spawn and destroy in turn, kill the service in 
 
 clients: venv ## clients of others from their registries against the embedded host (the first run installs them)
 	@$(BIN)/python -m pytest -q -m slow tests/clients
+
+# how often a server is killed, and how much it is sent, in the long forms of tests that "make test" runs shortly
+CRASH_ROUNDS ?= 100
+FUZZ_REQUESTS ?= 10000
+
+crash: venv ## kill the embedded host 100 times under load, for rows, disks, power of VMs, timed and real guests
+	@XAPI_CRASH_ROUNDS=$(CRASH_ROUNDS) $(BIN)/python -m pytest -q -s -m "slow or not slow" tests/host/test_crash.py \
+		tests/host/test_crash_guests.py tests/host/storage/test_disk_crash.py
+
+fuzz: venv ## hostile requests, disk images and archives by the thousand, and clients that follow events of random changes
+	@XAPI_HOSTILE_REQUESTS=$(FUZZ_REQUESTS) XVA_FUZZ_ROUNDS=$$(($(FUZZ_REQUESTS) / 20)) $(BIN)/python -m pytest -q -s \
+		tests/host/test_hostile.py tests/host/storage/test_hostile_transfers.py tests/host/handlers/test_hostile_archives.py \
+		tests/host/test_event_property.py
 
 features: venv ## run the tests and write the feature table, docs/features.rst, from what they prove
 	@rm -f .feature-outcomes

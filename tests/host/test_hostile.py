@@ -9,20 +9,46 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Hostile input never stops the server, and nothing it names is read or written outside the state directory."""
+"""Hostile input never stops the server, and nothing it names is read or written outside the state directory.
+
+``XAPI_HOSTILE_REQUESTS=20000`` makes the long form (``make fuzz``). Disk images are in
+``storage/test_hostile_transfers``, archives in ``handlers/test_hostile_archives``.
+"""
 
 import json
+import os
 import random
 import socket
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
 from xapi_caller import Caller
 from xapikit.host import EmbeddedHost
+from xapikit.model import MODEL
 
-REQUESTS = 400
+REQUESTS = int(os.environ.get("XAPI_HOSTILE_REQUESTS", "400"))
+SECRET = b"nobody may read this"
+PATHS = [
+    "../" * 8,
+    "..%2f" * 8,
+    "%2e%2e/" * 8,
+    "..\\" * 8,
+    "....//" * 8,
+    "/",
+    "//",
+    "file://",
+    "%2fetc/../",
+    "%00/",
+    "",
+]
+ARGUMENTS = [
+    "uuid", "ref", "vdi", "vm", "sr_id", "sr_uuid", "host", "base", "format", "task_id", "subtask_of", "name", "path",
+    "filename", "fn", "pack", "label", "output", "start", "cf", "use_compression", "force", "restore", "session_id",
+]  # fmt: skip
 
 
 def send(xapi: EmbeddedHost, data: bytes) -> bytes:
@@ -117,17 +143,70 @@ def hostile(choose: random.Random, session: str) -> bytes:
             return b"GET /blob HTTP/1.1\r\n" + lines + b"\r\n"
 
 
+def odd_path(choose: random.Random, secret: Path) -> str:
+    """The way to a file that is none of the client's business, in one of many spellings."""
+    way = choose.choice(PATHS) + choose.choice([str(secret), str(secret).lstrip("/"), "etc/passwd", "db/journal"])
+    return choose.choice([way, quote(way), quote(way, safe=""), quote(quote(way))])
+
+
+def odd_transfer(choose: random.Random, session: str, known: str, secret: Path) -> bytes:
+    """Any HTTP action of the data model with names in its path, query and headers that are ways out."""
+    spec = choose.choice([spec for spec in MODEL.http_handlers if not spec.action.startswith("post_")])
+    query = {"session_id": session}
+    for name in choose.sample(ARGUMENTS, choose.randrange(4)):
+        query[name] = choose.choice([odd_path(choose, secret), known, "", "\u202e", "%"])
+    path = spec.path + choose.choice(["", "/", "/" + odd_path(choose, secret)])
+    line = f"{spec.method} {path}?{'&'.join(f'{name}={value}' for name, value in query.items())} HTTP/1.1"
+    body = choose.randbytes(choose.choice([0, 0, 10, 3000]))
+    head = f"{line}\r\nContent-Length: {choose.choice([len(body), len(body), 0, 5])}\r\n"
+    if choose.random() < 0.2:
+        head += choose.choice(
+            ["Host: ..", "Cookie: session_id=../../x", "Transfer-Encoding: chunked", "Range: bytes=-9"]
+        )
+        head += "\r\n"
+    return head.encode("utf-8", "replace") + b"\r\n" + body
+
+
+def files_beside(state: Path) -> list[str]:
+    """All names next to a state directory and below, the directory itself left out."""
+    return sorted(str(path) for path in state.parent.rglob("*") if state not in path.parents and path != state)
+
+
+@pytest.mark.timeout(120 + REQUESTS // 10)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_server_goes_on_whatever_it_is_sent(xapi_host: EmbeddedHost, call: Caller, seed: int) -> None:
     choose = random.Random(seed)
-    answered = 0
+    statuses: Counter[str] = Counter()
     for _ in range(REQUESTS // 2):
         reply = send(xapi_host, hostile(choose, call.session))
         assert b"root:x:0:0" not in reply
-        answered += reply.startswith(b"HTTP/1.")
-    assert answered > REQUESTS // 4
+        statuses[reply[9:12].decode() if reply.startswith(b"HTTP/1.") else "none"] += 1
+    print(f"{REQUESTS // 2} hostile requests, answers by status: {dict(sorted(statuses.items()))}")
+    assert sum(statuses.values()) - statuses["none"] > REQUESTS // 4
     again = Caller(xapi_host.urls[0], password=xapi_host.password)
     assert len(again("pool.get_all")) == 1
+
+
+@pytest.mark.timeout(120 + REQUESTS // 5)
+def test_no_action_reads_or_writes_outside_its_directory(
+    xapi_factory: Callable[..., EmbeddedHost], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(SECRET)
+    xapi = xapi_factory(state=tmp_path / "a" / "state")
+    call = Caller(xapi.url, password=xapi.password)
+    choose = random.Random(3)
+    known = [call("VM.get_all")[0], call("pool.get_all_records").popitem()[1]["default_SR"], call("host.get_all")[0]]
+    before = files_beside(xapi.settings.state)
+    statuses: Counter[str] = Counter()
+    for _ in range(REQUESTS // 2):
+        reply = send(xapi, odd_transfer(choose, call.session, choose.choice(known), secret))
+        assert b"root:x:0:0" not in reply and SECRET not in reply
+        statuses[reply[9:12].decode() if reply.startswith(b"HTTP/1.") else "none"] += 1
+    print(f"{REQUESTS // 2} requests with ways out, answers by status: {dict(sorted(statuses.items()))}")
+    assert files_beside(xapi.settings.state) == before and secret.read_bytes() == SECRET
+    assert not [record.exc_info for record in caplog.records if record.exc_info], "errors that nobody foresaw"
+    assert len(Caller(xapi.url, password=xapi.password)("pool.get_all")) == 1
 
 
 def test_names_are_never_paths(xapi_host: EmbeddedHost, call: Caller) -> None:

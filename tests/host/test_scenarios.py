@@ -267,6 +267,26 @@ def test_what_lasts_a_while_ends_by_itself_and_the_report_says_when(xapi_host: E
     assert all(one["limit_bytes"] is None for one in control(xapi_host, "GET", "/storage")[1])
 
 
+@pytest.mark.parametrize("when", [{"at": 0.0}, {"when": {"method": "pool.set_name_label"}}], ids=["at", "when"])
+def test_a_coordinator_without_power_is_gone_for_as_long_as_the_scenario_says(
+    xapi_pool: EmbeddedHost, when: dict[str, Any]
+) -> None:
+    first, second = xapi_pool.hosts
+    caller = Caller(first.url, password=xapi_pool.password)
+    pool = caller("pool.get_all")[0]
+    playing = xapi_pool.play(scenario(events=[{"event": "host_off", "host": "coordinator", **when, "lasts": 0.5}]))
+    with pytest.raises((OSError, http.client.HTTPException, CallFailed)):
+        while True:
+            caller("pool.set_name_label", pool, "x")
+    caller.close()
+    assert playing.wait_for("host_off-1", timeout=SECONDS)
+    assert playing.wait(lambda report: report["log"][-1]["what"].startswith("over:"), SECONDS)
+    assert xapi_pool.wait_running(SECONDS)
+    again = Caller(first.url, password=xapi_pool.password)
+    assert again("host.get_uuid", again("pool.get_master", pool)) == first.uuid
+    assert second.uuid in {row["uuid"] for row in again("host.get_all_records").values()}
+
+
 @pytest.mark.parametrize(("end", "state"), [("crash", "Halted"), ("poweroff", "Halted"), ("reboot", "Running")])
 def test_a_guest_dies_after_its_start_as_the_scenario_says(
     xapi_factory: Callable[..., EmbeddedHost], end: str, state: str
