@@ -63,6 +63,12 @@ def test_a_resume_goes_on_with_the_disk_as_it_is(sr: Sr, vm: str) -> None:
 def test_a_disk_that_persists_again_is_coalesced(sr: Sr, vm: str) -> None:
     vdi = reset_disk(sr, vm)
     sr.write(vdi, MIB, b"more")
+    copy = sr.call("VDI.copy", vdi, sr.ref)
+    assert sr.row(copy)["on_boot"] == "reset" and sr.read(copy, MIB, 4) == b"more"
+    assert sr.call.error("VDI.copy", vdi, sr.ref, "", sr.create(read_only=True))[0] == "VDI_READONLY"
+    for row in sr.collected():
+        if row["managed"] and row["uuid"] != sr.row(vdi)["uuid"]:
+            sr.call("VDI.destroy", sr.call("VDI.get_by_uuid", row["uuid"]))
     sr.call("VDI.set_on_boot", vdi, "persist")
     assert [row["uuid"] for row in sr.collected()] == [sr.row(vdi)["uuid"]]
     assert sr.read(vdi, 0, 6) == b"golden" and sr.read(vdi, MIB, 4) == b"more"

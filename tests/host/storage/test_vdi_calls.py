@@ -242,6 +242,44 @@ def test_a_full_sr_makes_no_new_disks(sr: Sr) -> None:
     assert sr.files() == [".limit", sr.file(vdi).name]
 
 
+def test_an_sr_that_fills_up_on_the_way_keeps_nothing_of_what_failed(sr: Sr) -> None:
+    vdi = sr.create(16 * MIB)
+    sr.write(vdi, 0, b"x" * (12 * MIB))
+    snapshot = sr.call("VDI.snapshot", vdi)
+    sr.collected()
+    before = sr.files(), sr.call("SR.get_VDIs", sr.ref), sr.call("SR.get_virtual_allocation", sr.ref)
+    sr.storage.set_limit(sr.ref, sr.call("SR.get_physical_utilisation", sr.ref) + 6 * MIB)
+    assert sr.call.error("VDI.copy", vdi, sr.ref)[0] in ("SR_BACKEND_FAILURE_44", "VDI_IO_ERROR")
+    sr.storage.set_limit(sr.ref, 0)
+    assert sr.call.error("VDI.clone", snapshot)[0] == "SR_BACKEND_FAILURE_44"
+    assert sr.call.error("VDI.copy", snapshot, sr.ref)[0] == "SR_BACKEND_FAILURE_44"
+    assert sr.call.error("VDI.enable_cbt", vdi)[0] == "SR_BACKEND_FAILURE_457"
+    sr.storage.set_limit(sr.ref, None)
+    sr.call("SR.scan", sr.ref)
+    sr.collected()
+    assert (sr.files(), sr.call("SR.get_VDIs", sr.ref), sr.call("SR.get_virtual_allocation", sr.ref)) == before
+    assert sr.row(vdi)["virtual_size"] == 16 * MIB and not sr.row(vdi)["cbt_enabled"]
+
+
+def test_without_a_plugged_pbd_nothing_is_done(sr: Sr) -> None:
+    vdi = sr.create()
+    (pbd,) = sr.call("SR.get_PBDs", sr.ref)
+    sr.call("PBD.unplug", pbd)
+    refused = ["SR_HAS_NO_PBDS", sr.ref]
+    for method, *arguments in (
+        ("VDI.snapshot",), ("VDI.clone",), ("VDI.copy", sr.ref), ("VDI.resize", 16 * MIB), ("VDI.destroy",),
+        ("VDI.update",), ("VDI.enable_cbt",), ("VDI.disable_cbt",), ("VDI.data_destroy",), ("VDI.set_on_boot", "reset"),
+        ("VDI.generate_config",), ("VDI.checksum",), ("VDI.resize_online", 16 * MIB),
+    ):  # fmt: skip
+        given = [sr.host, vdi] if method == "VDI.generate_config" else [vdi, *arguments]
+        assert sr.call.error(method, *given) == refused, method
+    record = {"SR": sr.ref, "virtual_size": MIB, "type": "user", "sharable": False, "read_only": False}
+    assert sr.call.error("VDI.create", {**record, "other_config": {}}) == refused
+    assert sr.call.error("SR.scan", sr.ref) == refused and sr.call("VDI.get_nbd_info", vdi) == []
+    sr.call("PBD.plug", pbd)
+    sr.call("VDI.destroy", vdi)
+
+
 def test_chains_end_at_depth_thirty(sr: Sr) -> None:
     vdi = sr.create()
     for number in range(29):

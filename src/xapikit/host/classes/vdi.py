@@ -23,7 +23,7 @@ from xapikit.host.migration.motion import move
 from xapikit.host.registry import implements
 from xapikit.host.storage import resetting, vdis
 from xapikit.host.storage.copying import copy_into, copy_new
-from xapikit.host.storage.operations import attachments, has_plugged_pbd, type_text
+from xapikit.host.storage.operations import attachments, has_feature, has_plugged_pbd, type_text
 from xapikit.host.storage.service import Storage
 from xapikit.host.storage.transfer.exporting import export_raw
 
@@ -80,11 +80,26 @@ def copy(ctx: Context, vdi: str, sr: str, base_vdi: str, into_vdi: str) -> str:
     if into is None:
         ctx.store.get("SR", sr)
     base = base_vdi if ctx.store.peek("VDI", base_vdi) is not None else None
+    if into is not None and ctx.store.get("VDI", into)["read_only"]:
+        raise ApiError("VDI_READONLY", into)
     with ctx.operation("VDI", vdi, "copy"):
         if into is None:
-            return copy_new(_storage(ctx), vdi, sr, ctx.task, base=base)
+            made = copy_new(_storage(ctx), vdi, sr, ctx.task, base=base)
+            _same_boot(ctx, vdi, made)
+            return made
         copy_into(_storage(ctx), vdi, into, ctx.task, base=base)
         return into
+
+
+def _same_boot(ctx: Context, vdi: str, made: str) -> None:
+    """A copy is reset at boot, and cached, as its origin is; where its SR cannot, it is a plain disk."""
+    row = ctx.store.get("VDI", vdi)
+    target = ctx.store.get("SR", ctx.store.get("VDI", made)["SR"])
+    if row["on_boot"] == "reset" and has_feature(ctx.store, target, "VDI_RESET_ON_BOOT"):
+        resetting.set_on_boot(_storage(ctx), made, "reset")
+    if row["allow_caching"]:
+        with ctx.store.transaction() as tx:
+            tx.update("VDI", made, allow_caching=True)
 
 
 @implements("VDI.resize")

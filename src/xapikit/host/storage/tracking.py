@@ -59,6 +59,8 @@ def enable(storage: Storage, vdi: str) -> None:
         if path.exists():
             _show(storage, vdi, True)
             return
+        if repository.capacity.room() < changes.bitmap_bytes(row["virtual_size"]) + changes.BLOCK:
+            raise backend_failure(errors.CBT_ACTIVATE_FAILED, "There is insufficient space")
         with storage.noted(sr, repository, Intent("track", leaf=row["uuid"])):
             try:
                 with storage.attachments.paused([vdi]):
