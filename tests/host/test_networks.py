@@ -165,6 +165,21 @@ def test_a_bond_takes_tunnels_and_vlans_over(call: Caller, network: str) -> None
     assert call("VLAN.get_tagged_PIF", vlan) == call("tunnel.get_transport_PIF", tunnel) == eth2
 
 
+def test_a_bond_has_the_addresses_of_its_first_configured_member(call: Caller, network: str) -> None:
+    eth2, eth3 = pif(call, "eth2"), pif(call, "eth3")
+    call("PIF.reconfigure_ip", eth3, "Static", "10.99.0.5", "255.255.255.0", "10.99.0.1", "10.99.0.53")
+    call("PIF.reconfigure_ipv6", eth3, "Static", "fd00::5/64", "fd00::1", "")
+    names = ("ip_configuration_mode", "IP", "netmask", "gateway", "DNS", "ipv6_configuration_mode", "IPv6")
+    before = {name: call("PIF.get_record", eth3)[name] for name in names}
+    bond = call("Bond.create", network, [eth2, eth3], "")
+    master, member = (call("PIF.get_record", ref) for ref in (call("Bond.get_master", bond), eth3))
+    assert {name: master[name] for name in names} == before
+    assert (member["IP"], member["IPv6"], member["ip_configuration_mode"]) == ("", [], "None")
+    assert call("Bond.get_primary_slave", bond) == eth3 and master["MAC"] == member["MAC"]
+    call("Bond.destroy", bond)
+    assert {name: call("PIF.get_record", eth3)[name] for name in names} == before
+
+
 def test_a_pool_has_one_sdn_controller(call: Caller, network: str) -> None:
     assert call.error("SDN_controller.introduce", "ssl", "", 0) == ["INVALID_VALUE", "address", ""]
     assert call.error("SDN_controller.introduce", "pssl", "", 1) == ["INVALID_VALUE", "port", "1"]

@@ -22,11 +22,16 @@ from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.registry import implements
 from xapikit.host.store import Row, Transaction
-from xapikit.model import NULL_REF
+from xapikit.model import MODEL, NULL_REF
 
 LACP: Final = "lacp"
 HASHING: Final = {"hashing_algorithm": ("src_mac", "tcpudp_ports"), "lacp-time": ("slow", "fast")}
 """Properties of LACP bonds; the other modes have none that can be set."""
+CONFIGURED: Final = (
+    "management", "primary_address_type", "ip_configuration_mode", "IP", "netmask", "gateway", "DNS",
+    "ipv6_configuration_mode", "IPv6", "ipv6_gateway",
+)  # fmt: skip
+"""What goes from a member to the bond, and back to it."""
 
 
 @implements("Bond.create")
@@ -82,7 +87,6 @@ def _bond(
     if primary is None:
         primary = next((n for n, row in enumerate(rows) if row["ip_configuration_mode"] != "None"), 0)
     leader = rows[primary]
-    moved = {name: leader[name] for name in ("ip_configuration_mode", "IP", "netmask", "gateway", "DNS", "management")}
     master = tx.create(
         "PIF",
         {
@@ -95,10 +99,9 @@ def _bond(
             "physical": False,
             "managed": True,
             "currently_attached": True,
-            "primary_address_type": leader["primary_address_type"],
             "disallow_unplug": any(row["disallow_unplug"] for row in rows),
             "metrics": tx.create("PIF_metrics", {"carrier": True}),
-            **moved,
+            **{name: leader[name] for name in CONFIGURED},
         },
     )
     bond = tx.create(
@@ -114,10 +117,8 @@ def _bond(
     )
     for pif in members:
         _move_what_is_on(tx, pif, master)
-        tx.update(
-            "PIF", pif, bond_slave_of=bond, currently_attached=False, management=False, disallow_unplug=False,
-            ip_configuration_mode="None", IP="", netmask="", gateway="", DNS="",
-        )  # fmt: skip
+        reset = {name: MODEL.classes["PIF"].fields[name].default for name in CONFIGURED}
+        tx.update("PIF", pif, bond_slave_of=bond, currently_attached=False, disallow_unplug=False, **reset)
     return bond
 
 
@@ -160,8 +161,7 @@ def destroy(ctx: Context, bond: str) -> None:
         for pif in row["slaves"]:
             tx.update("PIF", pif, bond_slave_of=NULL_REF, currently_attached=pif == primary)
         if tx.peek("PIF", primary) is not None:
-            moved = ("ip_configuration_mode", "IP", "netmask", "gateway", "DNS", "management")
-            tx.update("PIF", primary, **{name: master[name] for name in moved})
+            tx.update("PIF", primary, **{name: master[name] for name in CONFIGURED})
             _move_what_is_on(tx, row["master"], primary)
             move_vifs(tx, master["host"], {master["network"]}, tx.get("PIF", primary)["network"])
         elif master["management"]:
