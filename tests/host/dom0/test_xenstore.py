@@ -183,24 +183,3 @@ def test_the_tools_of_xen_work(store: XenStore, socket_file: Path) -> None:
     with store.edit() as edit:
         edit.write("/q/later", "")
     assert waiting.communicate(timeout=SECONDS)[0] == "/q/later\n"
-
-
-def test_a_python_client_from_the_registry_works(store: XenStore, socket_file: Path) -> None:
-    pyxs = pytest.importorskip("pyxs")
-    with pyxs.Client(unix_socket_path=str(socket_file)) as client:
-        home = client.get_domain_path(5)
-        assert client.read(home + b"/name") == b"five"
-        assert client.list(home) == [b"name", b"memory", b"data", b"attr"]
-        assert client.get_perms(home) == [b"n0", b"r5"]
-        client.transaction()
-        client.write(b"/a/b", b"1")
-        assert client.exists(b"/a/b") and store.find("/a") is None
-        client.commit()
-        assert store.value("/a/b") == "1"
-        with client.monitor() as monitor:
-            monitor.watch(b"/a", b"token")
-            events = monitor.wait()
-            assert next(events).path == b"/a"
-            with store.edit() as edit:
-                edit.write("/a/b", "2")
-            assert next(events).path == b"/a/b"
