@@ -65,11 +65,13 @@ def test_the_addresses_of_a_guest_follow_its_nics(xapi: Caller, make: Maker) -> 
     network = make.network()  # before the VM, so that it goes after it
     vm = make.vm()
     make.vif(vm, network, "0")
+    make.later("VM.hard_shutdown", vm)  # before its VIFs go
     xapi("VM.start", vm, False, False)
     metrics = xapi("VM.get_guest_metrics", vm)
     if metrics == NULL_REF or "0/ip" not in xapi("VM_guest_metrics.get_networks", metrics):
         pytest.skip("the guest has no agent that tells its addresses")
     vif = make.vif(vm, network, "1")
+    make.later("VM.hard_shutdown", vm)
     xapi("VIF.plug", vif)
     assert "1/ip" in xapi("VM_guest_metrics.get_networks", metrics)
     xapi("VIF.unplug", vif)
