@@ -11,8 +11,9 @@
 # under the License.
 """Where this host differs from a recording, and why: one file per group, ``tests/host/observed/GROUP.json``.
 
-``{"SCENARIO": {"steps": [3, 4] or "all", "reason": "..."}}``. A scenario with ``"all"`` is not played. A step that is
-listed and agrees is an error, so that the lists never grow old.
+``{"SCENARIO": {"steps": [3, 4] or "all", "reason": "..."}}``. A scenario with ``"all"`` is not played. With
+``"members": [...]`` only these members of the records may differ. A step that is listed and agrees is an error, so that
+the lists never grow old.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+
+from observed.replayer import Difference
 
 DIRECTORY = Path(__file__).parents[1] / "host" / "observed"
 
@@ -30,6 +33,15 @@ class Deviation:
 
     steps: frozenset[int] | None
     reason: str
+    members: frozenset[str] | None = None
+    """The only members of a record that may differ; None for any difference."""
+
+    def covers(self, difference: Difference) -> bool:
+        """Whether a difference is one of those listed."""
+        if self.steps is not None and difference.step not in self.steps:
+            return False
+        expected = difference.expected
+        return self.members is None or (isinstance(expected, dict) and expected.keys() <= self.members)
 
 
 def deviations(group: str) -> dict[str, Deviation]:
@@ -40,5 +52,6 @@ def deviations(group: str) -> dict[str, Deviation]:
     found = {}
     for scenario, entry in json.loads(path.read_text()).items():
         steps = None if entry["steps"] == "all" else frozenset(entry["steps"])
-        found[scenario] = Deviation(steps, entry["reason"])
+        members = frozenset(entry["members"]) if "members" in entry else None
+        found[scenario] = Deviation(steps, entry["reason"], members)
     return found

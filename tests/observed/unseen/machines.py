@@ -106,6 +106,7 @@ def without_disks(vm: str) -> Action:
 
 
 BEFORE: dict[Moment, Action] = {
+    ("tasks", "cancel_async", 0): done("VM.start", "$vm", False, False),
     ("vm_lifecycle",): done("pool.set_suspend_image_SR", "$pool", "OpaqueRef:NULL"),
     ("clone_copy", "clone_with_devices", 8): devices("clone", VBD_1="0", VBD_2="3", VIF_1="0"),
     ("clone_copy", "copy", 2): devices("copy", VBD_3="0", disk="VDI_2"),

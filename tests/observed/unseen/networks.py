@@ -36,7 +36,12 @@ def destroy_the_vlans(replayer: Replayer) -> None:
         replayer.ok("VLAN.destroy", replayer.ok("PIF.get_VLAN_master_of", pif))
 
 
+def take_the_first_free_bridge(replayer: Replayer) -> None:
+    replayer.ok("network.create", {"name_label": "earlier", "other_config": {}})
+
+
 BEFORE = {
+    ("database", "missing_optional_via_network", 0): take_the_first_free_bridge,
     ("network", "pif_record", 1): name_the_metrics,
     ("network", "vlan", 3): name_the_untagged_pif,
     ("network", "pool_create_vlan", 5): destroy_the_vlans,

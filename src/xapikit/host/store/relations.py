@@ -52,3 +52,7 @@ LINKS: Mapping[str, Mapping[str, Mirror]] = _links()
 MIRRORS: frozenset[tuple[str, str]] = frozenset(
     (mirror.class_name, mirror.field) for fields in LINKS.values() for mirror in fields.values()
 )
+
+COMPANIONS: Mapping[str, str] = {"VBD": "VBD_metrics", "VIF": "VIF_metrics"}
+"""Classes whose rows come and go with a row of another one, to which their field ``metrics`` refers. No call reaches
+those rows any more, but events and ``valid_ref_counts`` tell of them (recorded in observed/events)."""

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xapikit.host.errors import ApiError
-from xapikit.host.store.relations import LINKS, MIRRORS
+from xapikit.host.store.relations import COMPANIONS, LINKS, MIRRORS
 from xapikit.host.store.table import Change, Row
 from xapikit.host.store.values import checked, fresh_row
 from xapikit.model import MODEL, NULL_REF
@@ -108,6 +108,9 @@ class Transaction:
         row = fresh_row(spec, {k: v for k, v in values.items() if (class_name, k) not in MIRRORS})
         if "uuid" in row and not row["uuid"]:
             row["uuid"] = self.store.new_uuid()
+        companion = COMPANIONS.get(class_name)
+        if companion is not None and (not given or row["metrics"] == NULL_REF):
+            row["metrics"] = self.create(companion, {})
         self._rows[class_name, ref] = row
         for field in LINKS.get(class_name, {}):
             self._relink(class_name, ref, field, (), targets(row[field]))
@@ -139,6 +142,9 @@ class Transaction:
         for field in LINKS.get(class_name, {}):
             self._relink(class_name, ref, field, targets(row[field]), ())
         self._rows[class_name, ref] = None
+        companion = COMPANIONS.get(class_name)
+        if companion is not None and self.peek(companion, row["metrics"]) is not None:
+            self.delete(companion, row["metrics"])
 
     def touch(self, class_name: str, ref: str) -> None:
         """Announce a row as modified although nothing changed. Raises HANDLE_INVALID."""
