@@ -13,12 +13,13 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import ssl
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -241,6 +242,30 @@ def test_a_disk_that_a_guest_writes_to_is_not_read(sr: Sr) -> None:
         kind, told = one.go(info["exportname"])
         assert kind == UNKNOWN and told.startswith(b"VDI_IN_USE")
     assert dom0_rows(sr) == []
+
+
+@pytest.mark.parametrize("kind", ["nbd", "insecure_nbd"])
+def test_garbage_ends_a_connection_and_nothing_else(sr: Sr, snapshot: str, kind: str) -> None:
+    purpose(sr.call, kind)
+    (info,) = sr.call("VDI.get_nbd_info", snapshot)
+    chance = random.Random(kind)
+    option = b"IHAVEOPT" + struct.pack(">II", GO, 1 << 31)
+    name = info["exportname"].encode()
+    too_long = b"IHAVEOPT" + struct.pack(">III", GO, 6, 1 << 30) + b"\0\0"
+    read = struct.pack(">IHHQQI", 0x25609513, 0, 0, 7, 1 << 62, 1 << 31)
+    pieces = [option, too_long, read, b"IHAVEOPT" + struct.pack(">II", STARTTLS, 3) + b"abc", b"GET / HTTP/1.1\r\n\r\n",
+              b"IHAVEOPT" + struct.pack(">II", EXPORT_NAME, len(name)) + name + read]  # fmt: skip
+    for number in range(60):
+        with client(info) as one, suppress(OSError):
+            one.socket.sendall(pieces[number] if number < len(pieces) else chance.randbytes(chance.randrange(1, 400)))
+            one.socket.shutdown(socket.SHUT_WR)
+            while one.socket.recv(4096):
+                continue
+    with client(info) as one:
+        if kind == "nbd":
+            one.start_tls(info["cert"])
+        assert one.go(info["exportname"])[0] == ACK and one.read(MIB, 512) == CONTENT[:512]
+        assert one.request(0, 8 * MIB, 512) == 22, "EINVAL beyond the end"
 
 
 def test_a_snapshot_of_which_only_the_log_is_left_has_no_export(sr: Sr) -> None:

@@ -14,6 +14,7 @@
 import hashlib
 import queue
 import subprocess
+import xmlrpc.client
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,16 @@ def test_a_copy_holds_the_bytes_and_a_content_id(sr: Sr) -> None:
     assert sr.read(target, 0, 300) == bytes(300) and sr.read(target, 3 * MIB, 4) == b"data"
     small = sr.create(4 * MIB)
     assert sr.call.error("VDI.copy", vdi, sr.ref, "OpaqueRef:NULL", small) == ["VDI_TOO_SMALL", small, str(8 * MIB)]
+
+
+def test_the_config_to_attach_a_disk_without_the_toolstack(sr: Sr) -> None:
+    vdi = sr.create()
+    (request,), method = xmlrpc.client.loads(sr.call("VDI.generate_config", sr.host, vdi))
+    assert method == "vdi_attach_from_config"
+    assert request == {
+        "command": method, "vdi_uuid": sr.row(vdi)["uuid"], "sr_uuid": sr.call("SR.get_uuid", sr.ref),
+        "device_config": sr.call("PBD.get_device_config", sr.call("SR.get_PBDs", sr.ref)[0]),
+    }  # fmt: skip
 
 
 def test_the_checksum_is_that_of_the_contents(sr: Sr) -> None:
