@@ -288,6 +288,58 @@ def test_a_cancelled_move_leaves_nothing_there(pools: tuple[Side, Side]) -> None
     assert here.call("VM.get_power_state", vm) == "Running" and not domain(here.xapi, vm).paused
 
 
+def slow_moves(here: Side, there: Side, count: int) -> list[tuple[str, str]]:
+    """Moves that take long, each of a VM of its own: task and VM."""
+    there.xapi.pool.storage.set_speed(there.sr, 8 * MIB)
+    found = []
+    for _ in range(count):
+        vm = machine(here)
+        vdi = disk(here.call, 32 * MIB)
+        plugged(here.call, vm, vdi)
+        here.write(vdi, 0, b"x" * 30 * MIB)
+        task = here.call("Async.VM.migrate_send", vm, there.receive(), False, {}, vif_map(here, vm, there), {})
+        store = here.xapi.pool.store
+        assert store.wait(lambda: "mirror" in store.get("VDI", vdi)["current_operations"].values(), 30)  # noqa: B023
+        found.append((task, vm))
+    return found
+
+
+def test_three_moves_with_disks_leave_a_host_at_a_time(pools: tuple[Side, Side]) -> None:
+    here, there = pools
+    before = there.inventory()
+    moves = slow_moves(here, there, 3)
+    fourth = machine(here)
+    plugged(here.call, fourth, disk(here.call))
+    refused = here.call.error("VM.migrate_send", fourth, there.receive(), False, {}, vif_map(here, fourth, there), {})
+    assert refused == ["TOO_MANY_STORAGE_MIGRATES", "3"]
+    for task, _ in moves:
+        here.call("task.cancel", task)
+    store = here.xapi.pool.store
+    assert store.wait(lambda: all(store.get("task", task)["status"] == "cancelled" for task, _ in moves), 60)
+    there.xapi.pool.storage.set_speed(there.sr, None)
+    assert there.xapi.pool.store.wait(lambda: there.inventory() == before, 60)
+    arrived = here.call("VM.migrate_send", fourth, there.receive(), False, {}, vif_map(here, fourth, there), {})
+    assert there.call("VM.get_power_state", arrived) == "Halted"
+
+
+@pytest.mark.parametrize("which", ["source", "destination"])
+def test_a_toolstack_that_restarts_in_the_middle_leaves_nothing(pools: tuple[Side, Side], which: str) -> None:
+    here, there = pools
+    before = there.inventory()
+    ((task, vm),) = slow_moves(here, there, 1)
+    side = here if which == "source" else there
+    side.xapi.restart()
+    side.call = Caller(side.xapi.urls[0], password=side.xapi.password)
+    store = here.xapi.pool.store
+    if which == "destination":
+        assert store.wait(lambda: store.get("task", task)["status"] == "failure", 60)
+        assert store.get("task", task)["error_info"][0] == "VM_MIGRATE_FAILED"
+    assert there.xapi.pool.store.wait(lambda: there.inventory() == before, 60)
+    assert store.wait(lambda: not store.get("VM", vm)["current_operations"], 60)
+    there.xapi.pool.storage.set_speed(there.sr, None)
+    here.call("VM.start", vm, False, False)
+
+
 def test_a_move_over_https_accepts_the_named_certificate_only() -> None:
     with EmbeddedHost() as one, EmbeddedHost(https=True) as two:
         here, there = (Side(xapi, Caller(xapi.hosts[0].http_url or "", password=xapi.password)) for xapi in (one, two))
