@@ -21,13 +21,14 @@ import pytest
 
 from bootsector import writer_disk, written
 from host.test_vm_migration import local_srs
-from host.test_vm_migration_pools import Side
+from host.test_vm_migration_pools import Side, machine, vif_map
 from host.test_vm_power import read_until
 from host.test_vm_qemu import Guest, processes
 from xapi_caller import Caller
 from xapikit.host import EmbeddedHost
 from xapikit.host.domains.qemu import accel
 from xapikit.host.domains.qemu.domain import QemuDomain
+from xapikit.host.domains.qemu.kind import OVMF_CODE
 
 pytestmark = [
     pytest.mark.qemu,
@@ -117,3 +118,41 @@ def test_a_guest_whose_move_fails_goes_on_where_it_is(tmp_path: Path, monkeypatc
         guest.wait(power_state="Halted")
         assert written(here.content(guest.vdi)) > 0
         guest.call.close()
+
+
+@pytest.mark.skipif(not any(path.exists() for path in OVMF_CODE), reason="no UEFI firmware (apt-get install ovmf)")
+def test_a_uefi_guest_moves_with_its_variables(tmp_path: Path) -> None:
+    with side(tmp_path / "one", 2) as here, side(tmp_path / "two") as there:
+        boot = {"HVM_boot_params": {"order": "d", "firmware": "uefi"}}
+        vm = machine(here, memory_dynamic_max=1 << 27, memory_dynamic_min=1 << 27, **boot)
+        uuid = here.call("VM.get_uuid", vm)
+        here.call("VM.start_on", vm, here.host, False, False)
+        here.call("VM.pool_migrate", vm, here.xapi.hosts[1].ref, {"live": "true"})
+        assert here.call("VM.get_power_state", vm) == "Running"
+        here.call("VM.hard_shutdown", vm)
+        variables = here.xapi.settings.state / "nvram" / f"{uuid}.fd"
+        content = bytearray(variables.read_bytes())
+        content[-16:] = b"of this very VM!"
+        variables.write_bytes(content)
+        arrived = here.call("VM.migrate_send", vm, there.receive(), False, {}, vif_map(here, vm, there), {})
+        assert (there.xapi.settings.state / "nvram" / f"{uuid}.fd").read_bytes() == content
+        assert not variables.exists()
+        there.call("VM.start", arrived, False, False)
+        back = there.call("VM.migrate_send", arrived, here.receive(), True, {}, vif_map(there, arrived, here), {})
+        assert here.call("VM.get_power_state", back) == "Running" and variables.exists()
+        here.call("VM.hard_shutdown", back)
+
+
+def test_progress_of_a_move_is_shown(tmp_path: Path) -> None:
+    with side(tmp_path / "one", 2) as here:
+        vm = machine(here)
+        here.call("VM.start_on", vm, here.host, False, False)
+        store = here.xapi.pool.store
+        with store.watch(["task"]) as watch:
+            task = here.call("Async.VM.pool_migrate", vm, here.xapi.hosts[1].ref, {"live": "true"})
+            shown = [0.0]
+            while store.get("task", task)["status"] == "pending":
+                shown.append(store.get("task", task)["progress"])
+                watch.wait(60)
+        assert store.get("task", task)["status"] == "success" and shown == sorted(shown)
+        here.call("VM.hard_shutdown", vm)

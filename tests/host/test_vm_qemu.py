@@ -121,7 +121,7 @@ def test_a_guest_moves_between_hosts_with_and_without_its_disk(tmp_path: Path) -
         assert guest.domain.process.pid != pid
         with guest.console() as line:
             line.sendall(b"moving on")
-            assert b"boot ok" not in read_until(line, b"moving on"), "it went on, it did not boot"
+            assert read_until(line, b"moving on").count(b"boot ok") == 1, "it went on, it did not boot"
         local = next(
             pbd["SR"]
             for pbd in xapi.pool.store.find("PBD", host=first).values()
@@ -131,7 +131,7 @@ def test_a_guest_moves_between_hosts_with_and_without_its_disk(tmp_path: Path) -
         guest.call("VM.migrate_send", guest.vm, dest, True, {guest.vdi: local}, {}, {})
         with guest.console() as line:
             line.sendall(b"moved on")
-            assert b"boot ok" not in read_until(line, b"moved on")
+            assert read_until(line, b"moved on").count(b"boot ok") == 1
         assert guest.call("VDI.get_SR", guest.call("VBD.get_VDI", guest.vbd)) == local
         guest.call("VM.hard_reboot", guest.vm)  # and it boots from the disk that moved
         guest.type(b"s")
@@ -179,7 +179,7 @@ def test_a_guest_lives_through_everything(xapi: EmbeddedHost) -> None:
     call("VM.resume", guest.vm, False, False)
     with guest.console() as line:
         line.sendall(b"moving on")
-        assert b"boot ok" not in read_until(line, b"moving on")
+        assert read_until(line, b"moving on").count(b"boot ok") == 1
 
     # the toolstack goes and comes: the same process, and its console has what was printed before
     pid = guest.domain.process.pid

@@ -254,7 +254,7 @@ def test_a_guest_is_saved_and_goes_on_where_it_was(
     with resumed.open_console("vt100") as line:
         line.sendall(b"moving on")
         seen = read_until(line, b"moving on")
-    assert b"boot ok" not in seen, "it did not boot again"
+    assert seen.count(b"boot ok") == 1, "it did not boot again"
 
 
 def test_a_guest_that_cannot_start_leaves_nothing(

@@ -254,6 +254,14 @@ class DomainKind(Protocol):
         """
         ...
 
+    def keepsake(self, vm: str) -> bytes | None:
+        """What is kept of a VM (by its uuid) beside its disks while it does not run; None when there is nothing."""
+        ...
+
+    def keep(self, vm: str, content: bytes | None) -> None:
+        """Take over the keepsake of a VM that comes from elsewhere, or forget that of one that went."""
+        ...
+
     def stop(self, *, stop_guests: bool) -> None:
         """The server ends. Guests with processes of their own go on unless ``stop_guests``."""
         ...

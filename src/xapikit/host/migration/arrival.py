@@ -49,7 +49,9 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-_STREAMED: Final = ("write", "arrive")
+_STREAMED: Final = ("write", "arrive", "keep")
+_MOST_KEPT: Final = 64 << 20
+"""Bytes of what a VM has beside its disks."""
 _DISKS_SECONDS: Final = 60.0
 """How long the undoing of a move waits for a disk that is being written at that moment."""
 _ALSO_KEPT: Final = ("memory_target", "last_boot_CPU_flags", "last_booted_record", "memory_overhead", "requires_reboot")
@@ -74,7 +76,7 @@ class Arrival:
         self._source_vm = str(question["vm"])
         self._copy = bool(question["copy"])
         self._state = str(question["state"])
-        self._from = str(question["from"])
+        self._from = str(question["origin"])
         self._networks = [str(network) for network in question["networks"]]
         self.note = Note(
             identity, "arrival", secrets.token_urlsafe(24), host=str(question["host"]),
@@ -83,6 +85,7 @@ class Arrival:
         self._ctx = Context(pool, session, TaskHandle(pool.store, task_of(identity)), self.note.host)
         self._target = LocalTarget(pool.storage, f"arrival:{identity}")
         self._domain: Domain | None = None
+        self._kept = ""
         self._vms: list[str] = []
         self._lock = threading.Condition()
         self._disk_channels: set[Channel] = set()
@@ -159,8 +162,8 @@ class Arrival:
         """Do what the other pool asks for the VM until it is here, or until the other pool is gone."""
         self._notes.write(self.note)
         doings: dict[str, Callable[[Answer, Incoming | None], Answer]] = {
-            "prepare": self._prepare, "arrive": self._arrive, "commit": self._commit, "undo": self._undo_asked,
-            "done": self._done, "ping": lambda *_: {},
+            "prepare": self._prepare, "keep": self._keep, "arrive": self._arrive, "commit": self._commit,
+            "undo": self._undo_asked, "done": self._done, "ping": lambda *_: {},
         }  # fmt: skip
         try:
             _serve(channel, doings, lambda: False)
@@ -180,6 +183,18 @@ class Arrival:
         self.note = replace(self.note, vm=vm)
         self._notes.write(self.note)
         return {"vm": vm}
+
+    def _keep(self, _: Answer, stream: Incoming | None) -> Answer:
+        """What the VM has beside its disks."""
+        assert stream is not None
+        content = bytearray()
+        for piece in stream:
+            content += piece
+            if len(content) > _MOST_KEPT:
+                raise ApiError("INTERNAL_ERROR", "too much is to be kept")
+        self._kept = self._pool.store.get("VM", self.note.vm)["uuid"]
+        self._pool.domains.kind.keep(self._kept, bytes(content))
+        return {}
 
     def _arrive(self, _: Answer, stream: Incoming | None) -> Answer:
         assert stream is not None
@@ -291,6 +306,8 @@ class Arrival:
                 if tx.peek("VM", vm) is not None:
                     remove_vm(tx, vm)
         self._target.discard()
+        if self._kept:
+            pool.domains.kind.keep(self._kept, None)
         self._notes.remove(self.note)
         LOG.info("a VM from another pool did not arrive: %s", self._source_vm)
 

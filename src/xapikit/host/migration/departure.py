@@ -21,7 +21,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -38,6 +38,7 @@ from xapikit.host.migration.notes import Note
 from xapikit.host.migration.plan import Journey
 from xapikit.host.migration.progress import Counted
 from xapikit.host.migration.remote import RemoteTarget, connect
+from xapikit.host.storage.disks import Buffer
 from xapikit.host.xva.document import Exported, write
 from xapikit.host.xva.selection import Choice, objects, select
 
@@ -90,7 +91,7 @@ class Departure:
                 networks=sorted(set(journey.networks.values())),
                 disks={names[vdi]: {"sr": sr, "vdi": vdi} for vdi, sr in journey.disks.items()},
                 host=journey.host,
-                **{"from": source},
+                origin=source,
             )
         except BaseException:
             self._give_up(channel)
@@ -157,6 +158,7 @@ class Departure:
             try:
                 sender.send({vdi: begun["srs"][names[vdi]] for vdi in journey.disks}, live)
                 there = self._asked("prepare", disks={names[vdi]: disk for vdi, disk in sender.there.items()})["vm"]
+                self._keepsake()
                 note = Note(identity, "departure", str(begun["key"]), "asked", journey.vm, journey.host,
                             running=self._row["power_state"] == RUNNING, url=journey.dest["xenops"])  # fmt: skip
                 if running:
@@ -168,6 +170,11 @@ class Departure:
         finally:
             disks.close()
         return str(there)
+
+    def _keepsake(self) -> None:
+        kept = self._pool.domains.kind.keepsake(self._row["uuid"])
+        if kept is not None:
+            self._asked("keep", [kept])
 
     def _with_guest(self, note: Note, sender: Sender, live: frozenset[str]) -> None:
         domain: Domain = self._pool.domains.get(self._journey.vm)
@@ -245,9 +252,9 @@ class Departure:
 
     # the channel -------------------------------------------------------------------------------------------------
 
-    def _asked(self, do: str, **members: Any) -> dict[str, Any]:
+    def _asked(self, do: str, pieces: Iterable[Buffer] | None = None, **members: Any) -> dict[str, Any]:
         assert self._channel is not None
-        answer = self._channel.ask(do, **members)
+        answer = self._channel.ask(do, pieces, **members)
         self._heard = time.monotonic()
         return answer
 

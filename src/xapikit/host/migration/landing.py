@@ -24,7 +24,6 @@ from xapikit.host.migration.notes import Note
 from xapikit.host.migration.targets import MARK, settled
 from xapikit.host.store import Transaction, View
 from xapikit.host.xva.unfinished import IMPORT_TASK
-from xapikit.model import NULL_REF
 
 if TYPE_CHECKING:
     from xapikit.host.pool import Pool
@@ -61,8 +60,10 @@ def land(tx: Transaction, pool: Pool, note: Note) -> None:
         tx.update("VM_metrics", row["metrics"], current_domain_type=row["domain_type"], hvm=True)
 
 
-def forget(tx: Transaction, identity: str) -> None:
-    """The VM of a move that did not come to its end is gone; its disks are found by their marks."""
-    for vm in on_their_way(tx, identity):
-        tx.update("VM", vm, scheduled_to_be_resident_on=NULL_REF)
+def forget(tx: Transaction, identity: str) -> list[str]:
+    """The VM of a move that did not come to its end is gone, with its snapshots: their uuids. Disks have marks."""
+    gone = on_their_way(tx, identity)
+    uuids = [str(tx.get("VM", vm)["uuid"]) for vm in gone]
+    for vm in gone:
         remove_vm(tx, vm)
+    return uuids

@@ -82,7 +82,8 @@ class Migrations:
                 continue
             with self._pool.store.transaction() as tx:
                 if note.state != "committed":
-                    landing.forget(tx, note.id)
+                    for uuid in landing.forget(tx, note.id):
+                        self._pool.domains.kind.keep(uuid, None)
                 elif landing.on_their_way(tx, note.id):
                     landing.land(tx, self._pool, note)
                     if note.running and tx.peek("VM", note.vm) is not None:
@@ -197,6 +198,7 @@ class Migrations:
         gone: list[str] = []
         if pool.store.peek("VM", vm) is not None:
             pool.domains.end(vm)
+            pool.domains.kind.keep(pool.store.get("VM", vm)["uuid"], None)
             with pool.store.transaction() as tx:
                 disks = all_disks(tx, vm)
                 for ref in with_snapshots(tx, vm):

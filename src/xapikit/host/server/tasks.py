@@ -16,6 +16,7 @@ Order and content of what is written follow wire reference 1.7. All members of a
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import traceback
@@ -28,6 +29,8 @@ from xapikit.host.store import Row, Store
 from xapikit.model import NULL_REF
 from xapikit.wire import DateTime
 from xapikit.wire.xmlrpc import encode_fragment
+
+LOG = logging.getLogger(__name__)
 
 MAX_ASYNC = 256
 """Asynchronous calls that may run at once; one more is told TOO_MANY_PENDING_TASKS, so that its client backs off."""
@@ -107,19 +110,25 @@ class Tasks:
 
         def job() -> None:
             try:
-                value = work()
-            except ApiError as error:
-                self.fail(handle, error, error)
-            except Exception as error:
-                self.fail(handle, ApiError("INTERNAL_ERROR", _text(error)), error)
-            else:
-                self.succeed(handle, encode_fragment(value))
+                self._complete(handle, work)
+            except OSError as error:  # the server has stopped: its tasks are gone
+                LOG.info("a task ended after its server: %s", error)
             finally:
                 with self._lock:
                     self._asynchronous -= 1
 
         # a daemon: an operation that hangs must not keep the process from ending
         threading.Thread(target=job, name="xapi-task", daemon=True).start()
+
+    def _complete(self, handle: TaskHandle, work: Callable[[], Any]) -> None:
+        try:
+            value = work()
+        except ApiError as error:
+            self.fail(handle, error, error)
+        except Exception as error:
+            self.fail(handle, ApiError("INTERNAL_ERROR", _text(error)), error)
+        else:
+            self.succeed(handle, encode_fragment(value))
 
     def succeed(self, handle: TaskHandle, result: str) -> None:
         """End a task well; ``result`` is an XML-RPC value fragment, or empty."""

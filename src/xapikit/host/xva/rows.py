@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -32,6 +33,7 @@ from xapikit.host.xva.unfinished import IMPORT_TASK
 from xapikit.model import NULL_REF
 
 _DROPPED_CONFIG: Final = ("grant_api_access", IMPORT_TASK)
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _KEPT: Final = (
     "bios_strings", "is_control_domain", "is_a_snapshot", "snapshot_info", "snapshot_time", "snapshot_metadata",
     "transportable_snapshot_id",
@@ -257,6 +259,8 @@ class Rows:
         """For a restore, which keeps uuids: the object that has one, of before or of this archive."""
         if not self._options.restore:
             return None
+        if not _UUID.fullmatch(uuid):  # it becomes part of file names and of arguments of programs
+            raise ApiError("IMPORT_ERROR", f"{class_name}.uuid: {uuid[:64]!r}")
         known = self._known.setdefault(class_name, {})
         found = known.get(uuid) or tx.store.by_uuid(class_name, uuid)
         return found if found is not None and tx.peek(class_name, found) is not None else None

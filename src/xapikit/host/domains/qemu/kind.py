@@ -166,7 +166,7 @@ class QemuKind:
             fresh = next((path for path in OVMF_VARIABLES if path.exists()), None)
             if code is None or fresh is None:
                 raise MissingProgram(config.vm, "UEFI firmware (OVMF)", "ovmf")
-            variables = self._keep / f"{config.vm}.fd"
+            variables = self._variables(config.vm)
             if not variables.exists():
                 self._keep.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(fresh, variables)
@@ -175,6 +175,23 @@ class QemuKind:
         return command.Files(
             qmp, vnc, serial, run.with_suffix(".serial"), run.with_suffix(".pid"), code=code, variables=variables
         )
+
+    def _variables(self, vm: str) -> Path:
+        return self._keep / f"{vm}.fd"
+
+    def keepsake(self, vm: str) -> bytes | None:
+        """UEFI variables."""
+        try:
+            return self._variables(vm).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def keep(self, vm: str, content: bytes | None) -> None:
+        if content is None:
+            self._variables(vm).unlink(missing_ok=True)
+            return
+        self._keep.mkdir(parents=True, exist_ok=True)
+        self._variables(vm).write_bytes(content)
 
     # find again --------------------------------------------------------------------------------------------------
 

@@ -205,6 +205,12 @@ class TimedKind:
     def adopt(self, known: Mapping[str, DomainConfig], on_end: OnEnd) -> dict[str, Domain]:
         return {vm: TimedDomain(self, config, False, on_end) for vm, config in known.items()}
 
+    def keepsake(self, vm: str) -> bytes | None:
+        return None
+
+    def keep(self, vm: str, content: bytes | None) -> None:
+        """Nothing is kept."""
+
     def stop(self, *, stop_guests: bool) -> None:
         self._stopping.set()
         self.clock.stop()
