@@ -80,12 +80,14 @@ def test_a_backup_is_checked_and_kept(archives: Archives) -> None:
     assert kept.read_bytes() == body
 
 
-@pytest.mark.parametrize("name", ["../../evil", "/evil", "plain"])
-def test_what_is_no_backup_is_refused(archives: Archives, name: str) -> None:
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w:gz") as tar:
-        tar.addfile(tarfile.TarInfo(name))
-    for body in (b"", b"garbage", made.getvalue()):
+def test_what_is_no_backup_is_refused(archives: Archives) -> None:
+    bodies = [b"", b"garbage"]
+    for name in ("../../evil", "/evil", "plain"):
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w:gz") as tar:
+            tar.addfile(tarfile.TarInfo(name))
+        bodies.append(made.getvalue())
+    for body in bodies:
         task = archives.task()
         archives.send("PUT", "/host_restore", f"task_id={task}", body)
         status, error = archives.outcome(task)
@@ -93,24 +95,24 @@ def test_what_is_no_backup_is_refused(archives: Archives, name: str) -> None:
     assert not list(Path(archives.xapi.pool.state, "backups").iterdir())
 
 
-@pytest.mark.parametrize("form", ["tar", "tar.bz2", "zip"])
-def test_a_report_has_an_inventory_and_what_was_asked_for(archives: Archives, form: str) -> None:
+def test_a_report_has_an_inventory_and_what_was_asked_for(archives: Archives) -> None:
     guest = archives.guest()
     archives.call("VM.start_on", guest.vm, archives.xapi.pool.coordinator, False, False)
     archives.call("secret.create", {"value": "hidden-word", "other_config": {}})
-    answer = fetched(archives, "/system-status", f"output={form}")
-    assert answer.headers["content-disposition"].endswith(f'.{form}"')
-    if form == "zip":
-        with zipfile.ZipFile(io.BytesIO(answer.body)) as packed:
-            found = {name: packed.read(name) for name in packed.namelist()}
-    else:
-        found = names(answer.body)
-    (top,) = {name.partition("/")[0] for name in found}
-    inventory = ElementTree.fromstring(found[f"{top}/inventory.xml"])
-    listed = {entry.get("filename") for entry in inventory}
-    assert listed == found.keys() - {f"{top}/inventory.xml"}
-    assert guest.uuid in found[f"{top}/list_domains.out"].decode()
-    assert not any(b"hidden-word" in content for content in found.values())
+    for form in ("tar", "tar.bz2", "zip"):
+        answer = fetched(archives, "/system-status", f"output={form}")
+        assert answer.headers["content-disposition"].endswith(f'.{form}"')
+        if form == "zip":
+            with zipfile.ZipFile(io.BytesIO(answer.body)) as packed:
+                found = {name: packed.read(name) for name in packed.namelist()}
+        else:
+            found = names(answer.body)
+        (top,) = {name.partition("/")[0] for name in found}
+        inventory = ElementTree.fromstring(found[f"{top}/inventory.xml"])
+        listed = {entry.get("filename") for entry in inventory}
+        assert listed == found.keys() - {f"{top}/inventory.xml"}
+        assert guest.uuid in found[f"{top}/list_domains.out"].decode()
+        assert not any(b"hidden-word" in content for content in found.values())
     alone = fetched(archives, "/system-status", "entries=xenserver-domains").body
     assert {name.partition("/")[2] for name in names(alone)} == {"list_domains.out", "inventory.xml"}
 

@@ -31,7 +31,7 @@ from xapi_caller import Caller
 from xapikit.host.storage.transfer.tar import END, header
 from xapikit.wire.xmlrpc import encode_fragment
 
-ROUNDS = int(os.environ.get("XVA_FUZZ_ROUNDS", "60"))
+ROUNDS = int(os.environ.get("XVA_FUZZ_ROUNDS", "40"))
 EARLY = ["IMPORT_ERROR_PREMATURE_EOF"]
 SMALL = bytes(range(256)) * 4096 + bytes(MIB)
 
@@ -101,23 +101,23 @@ def test_another_first_file_is_named(archives: Archives, body: bytes) -> None:
     assert refused(archives, gzip.compress(other)) == ["IMPORT_ERROR_UNEXPECTED_FILE", "ova.xml", "evil.xml"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../../../../tmp/evil",
-        "/etc/passwd",
-        "Ref:4/../../evil",
-        "Ref:4",
-        "Ref:4/-1",
-        "Ref:4/x",
-        "Ref:44/00000000",
-        "\xe9",
-    ],
+NAMES = (
+    "../../../../tmp/evil",
+    "/etc/passwd",
+    "Ref:4/../../evil",
+    "Ref:4",
+    "Ref:4/-1",
+    "Ref:4/x",
+    "Ref:44/00000000",
+    "\xe9",
 )
-def test_names_of_members_lead_nowhere(archives: Archives, body: bytes, name: str) -> None:
+
+
+def test_names_of_members_lead_nowhere(archives: Archives, body: bytes) -> None:
     files = members(body)
-    evil = packed([files[0], (name, SMALL[:MIB]), *files[2:]])
-    assert refused(archives, evil)[0] == "IMPORT_ERROR"
+    for name in NAMES:
+        evil = packed([files[0], (name, SMALL[:MIB]), *files[2:]])
+        assert refused(archives, evil)[0] == "IMPORT_ERROR", name
 
 
 def test_chunks_belong_to_their_disk_and_come_in_order(archives: Archives, body: bytes) -> None:

@@ -19,8 +19,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from archive_rig import Archives
 from xapikit.host.handlers.service_lists import PLUGINS
 
@@ -75,29 +73,27 @@ def test_a_daemon_of_dom0_is_reached_through_its_host(archives: Archives, tmp_pa
     assert archives.send("GET", "/services/plugin/mine", "").status == "HTTP/1.0 404 Not Found", "it is gone"
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "query", "status", "error"),
-    [
-        ("GET", "/wlb_report", "report=pool_health", 500, ["WLB_NOT_INITIALIZED"]),
-        ("GET", "/wlb_report", "", 500, ["INTERNAL_ERROR", "500 Internal Error"]),
-        ("GET", "/wlb_diagnostics", "", 500, ["WLB_NOT_INITIALIZED"]),
-        ("PUT", "/pool_patch_upload", "", 200, ["INVALID_UPDATE", "the upload has no update metadata"]),
-        ("GET", "/updates", "", 404, ["NO_REPOSITORY_ENABLED"]),
-        ("GET", "/updates", "host_refs=OpaqueRef:nope", 400, ["INTERNAL_ERROR", "no hosts"]),
-        ("GET", "/host_updates", "", 500, ["NO_REPOSITORY_ENABLED"]),
-        ("GET", "/repository/enabled", "", 500, ["NO_REPOSITORY_ENABLED"]),
-        ("PUT", "/bundle", "", 400, ["NO_REPOSITORY_ENABLED"]),
-        ("GET", "/repository", "", 403, ["INTERNAL_ERROR", "403 Forbidden"]),
-        ("GET", "/update/x/y", "", 403, ["INTERNAL_ERROR", "403 Forbidden"]),
-    ],
-)
-def test_what_is_not_set_up_says_so(
-    archives: Archives, method: str, path: str, query: str, status: int, error: list[Any]
-) -> None:
-    task = archives.task()
-    answer = archives.send(method, path, f"task_id={task}&{query}", b"upload" if method == "PUT" else b"")
-    assert answer.status.split(" ")[1] == str(status)
-    assert archives.outcome(task) == ("failure", error)
+ABSENT: list[tuple[str, str, str, int, list[Any]]] = [
+    ("GET", "/wlb_report", "report=pool_health", 500, ["WLB_NOT_INITIALIZED"]),
+    ("GET", "/wlb_report", "", 500, ["INTERNAL_ERROR", "500 Internal Error"]),
+    ("GET", "/wlb_diagnostics", "", 500, ["WLB_NOT_INITIALIZED"]),
+    ("PUT", "/pool_patch_upload", "", 200, ["INVALID_UPDATE", "the upload has no update metadata"]),
+    ("GET", "/updates", "", 404, ["NO_REPOSITORY_ENABLED"]),
+    ("GET", "/updates", "host_refs=OpaqueRef:nope", 400, ["INTERNAL_ERROR", "no hosts"]),
+    ("GET", "/host_updates", "", 500, ["NO_REPOSITORY_ENABLED"]),
+    ("GET", "/repository/enabled", "", 500, ["NO_REPOSITORY_ENABLED"]),
+    ("PUT", "/bundle", "", 400, ["NO_REPOSITORY_ENABLED"]),
+    ("GET", "/repository", "", 403, ["INTERNAL_ERROR", "403 Forbidden"]),
+    ("GET", "/update/x/y", "", 403, ["INTERNAL_ERROR", "403 Forbidden"]),
+]
+
+
+def test_what_is_not_set_up_says_so(archives: Archives) -> None:
+    for method, path, query, status, error in ABSENT:
+        task = archives.task()
+        answer = archives.send(method, path, f"task_id={task}&{query}", b"upload" if method == "PUT" else b"")
+        assert answer.status.split(" ")[1] == str(status), path
+        assert archives.outcome(task) == ("failure", error)
 
 
 def test_updates_are_nobodys_secret(archives: Archives) -> None:

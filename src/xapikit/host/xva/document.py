@@ -122,7 +122,7 @@ def record(item: Exported) -> dict[str, Any]:
     this host does not know left out. Raises IMPORT_ERROR for values of another type."""
     found: dict[str, Any] = {}
     for name, field in MODEL.classes[item.class_name].wire_fields.items():
-        if name not in item.snapshot:
+        if name not in item.snapshot or (field.type.kind is Kind.ENUM and not item.snapshot[name]):
             found[name] = field.initial()
             continue
         try:
