@@ -195,6 +195,26 @@ def test_a_starting_guest_brings_its_nics_up(call: Caller) -> None:
     assert call("VM.get_power_state", other) == "Halted"
 
 
+def test_guests_on_the_internal_network_have_addresses_of_their_own(call: Caller) -> None:
+    (internal,) = (ref for ref, row in call("network.get_all_records").items() if row["bridge"] == "xenapi")
+    one, two = vm_of(call, "one"), vm_of(call, "two")
+    first, second = vif_of(call, one, internal), vif_of(call, two, internal)
+    assert call("network.get_assigned_ips", internal) == {}
+    for vm in (one, two):
+        call("VM.start", vm, False, False)
+    assert call("network.get_assigned_ips", internal) == {first: "169.254.0.2", second: "169.254.0.3"}
+    call("VM.hard_shutdown", one)
+    call("VIF.destroy", first)
+    third = vif_of(call, one, internal)
+    call("VM.start", one, False, False)
+    assert call("network.get_assigned_ips", internal) == {third: "169.254.0.2", second: "169.254.0.3"}
+    call("network.remove_from_other_config", internal, "ip_end")
+    three = vm_of(call, "three")
+    fourth = vif_of(call, three, internal)
+    call("VM.start", three, False, False)
+    assert fourth not in call("network.get_assigned_ips", internal)
+
+
 def test_a_locked_vif_is_given_only_addresses_that_it_may_use(call: Caller, xapi_host: EmbeddedHost) -> None:
     vm = vm_of(call, "vm")
     vif = vif_of(call, vm, call("network.create", {"name_label": "n", "other_config": {}}))

@@ -93,6 +93,33 @@ def test_a_vlan_is_an_untagged_pif_on_its_network(call: Caller, network: str) ->
     call("network.destroy", network)
 
 
+def test_what_lost_its_interfaces_can_still_be_destroyed(call: Caller, network: str) -> None:
+    eth2, other = pif(call, "eth2"), call("network.create", {"name_label": "o", "other_config": {}})
+    call("PIF.reconfigure_ip", eth2, "Static", "10.99.0.5", "255.255.255.0", "", "")
+    vlan, tunnel = call("VLAN.create", eth2, 42, network), call("tunnel.create", eth2, other)
+    untagged, access = call("VLAN.get_untagged_PIF", vlan), call("tunnel.get_access_PIF", tunnel)
+    for ref in (untagged, access, eth2):
+        call("PIF.db_forget", ref)
+    call("VLAN.destroy", vlan)
+    call("tunnel.destroy", tunnel)
+    assert call("VLAN.get_all") == call("tunnel.get_all") == []
+
+
+def test_rows_are_introduced_as_they_are_told(call: Caller, network: str) -> None:
+    eth2 = call("PIF.get_record", pif(call, "eth2"))
+    untagged = call(
+        "PIF.db_introduce", "eth2", network, eth2["host"], "fe:ff:ff:ff:ff:ff", 1500, 42, False, "None", "", "", "", "",
+        "OpaqueRef:NULL", "OpaqueRef:NULL", False, {"k": "v"}, True, "None", [], "", "IPv4", True, {},
+    )  # fmt: skip
+    record = call("PIF.get_record", untagged)
+    assert (record["VLAN"], record["disallow_unplug"], record["currently_attached"]) == (42, True, False)
+    vlan = call("VLAN.pool_introduce", pif(call, "eth2"), untagged, 42, {})
+    assert call("PIF.get_VLAN_slave_of", pif(call, "eth2")) == [vlan]
+    brought = call("network.pool_introduce", "brought", "", 9000, {}, "br-mine", False, ["nbd"])
+    record = call("network.get_record", brought)
+    assert (record["MTU"], record["managed"], record["purpose"]) == (9000, False, ["nbd"])
+
+
 def test_the_older_calls_make_and_destroy_vlans(call: Caller, network: str) -> None:
     eth2 = pif(call, "eth2")
     host = call("PIF.get_host", eth2)

@@ -13,6 +13,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+
+from xapikit.host.classes.network import SYSTEM_MARK
 from xapikit.host.classes.pif import plug_pif
 from xapikit.host.context import Context
 from xapikit.host.registry import implements
@@ -27,10 +31,33 @@ def attach_network(tx: Transaction, network: str, host: str) -> None:
             plug_pif(tx, pif)
 
 
+def attach_vif(tx: Transaction, vif: str, network: str, host: str) -> None:
+    """Make a network ready for a VIF on a host. Raises what keeps an interface from being plugged."""
+    attach_network(tx, network, host)
+    row = tx.get("network", network)
+    if row["other_config"].get(SYSTEM_MARK) == "true" and vif not in row["assigned_ips"]:
+        # addresses of VIFs that are gone are free again
+        leases = {ref: text for ref, text in row["assigned_ips"].items() if tx.peek("VIF", ref) is not None}
+        address = _free_address(row["other_config"], set(leases.values()))
+        if address is not None:
+            tx.update("network", network, assigned_ips={**leases, vif: address})
+
+
+def _free_address(other_config: Mapping[str, str], taken: set[str]) -> str | None:
+    """The lowest address that dom0 can give to a guest; the first of the range is its own. None when there is none,
+    or no range: clients may write anything there, and guests start all the same."""
+    try:
+        first, last = (IPv4Address(other_config.get(name, "")) for name in ("ip_begin", "ip_end"))
+    except ValueError:
+        return None
+    candidates = (str(IPv4Address(number)) for number in range(int(first) + 1, int(last) + 1))
+    return next((text for text in candidates if text not in taken), None)
+
+
 def attach_networks(tx: Transaction, vm: str, host: str) -> None:
     """Make the networks of a VM's VIFs ready on a host. Raises what keeps an interface from being plugged."""
     for vif in tx.get("VM", vm)["VIFs"]:
-        attach_network(tx, tx.get("VIF", vif)["network"], host)
+        attach_vif(tx, vif, tx.get("VIF", vif)["network"], host)
 
 
 @implements("network.attach")

@@ -61,7 +61,9 @@ def _check_transport(pif: str, row: Row) -> None:
 
 @implements("tunnel.destroy")
 def destroy(ctx: Context, tunnel: str) -> None:
-    reach_host_of(ctx, ctx.store.get("tunnel", tunnel)["transport_PIF"])
+    access = ctx.store.get("tunnel", tunnel)["access_PIF"]
+    if ctx.store.peek("PIF", access) is not None:  # an orphan is only a row
+        reach_host_of(ctx, access)
     with ctx.store.transaction() as tx:
         access = tx.get("tunnel", tunnel)["access_PIF"]
         if tx.peek("PIF", access) is not None:

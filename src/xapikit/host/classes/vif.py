@@ -19,7 +19,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Any, Final
 
 from xapikit.host.classes.devices import checker
-from xapikit.host.classes.network_attach import attach_network
+from xapikit.host.classes.network_attach import attach_vif
 from xapikit.host.classes.pif import MAC_FORM
 from xapikit.host.classes.pif_addresses import check_literal
 from xapikit.host.classes.vm.placement import sees_network
@@ -88,7 +88,7 @@ def plug(ctx: Context, vif: str) -> None:
     with ctx.operation("VIF", vif, "plug", check=check):
         with ctx.store.transaction() as tx:
             row = tx.get("VIF", vif)
-            _reach(tx, row["VM"], row["network"])
+            _reach(tx, vif, row["network"])
         ctx.pool.domains.plug_vif(vif)
         with ctx.store.transaction() as tx:
             tx.update("VIF", vif, currently_attached=True)
@@ -109,17 +109,17 @@ def move(ctx: Context, vif: str, network: str) -> None:
         row = tx.get("VIF", vif)
         tx.get("network", network)
         if row["currently_attached"]:
-            _reach(tx, row["VM"], network)
+            _reach(tx, vif, network)
         tx.update("VIF", vif, network=network)
 
 
-def _reach(tx: Transaction, vm: str, network: str) -> None:
-    """Make a network ready on the host that runs a VM. Raises HOST_CANNOT_ATTACH_NETWORK when it has no interface."""
-    host = tx.get("VM", vm)["resident_on"]
+def _reach(tx: Transaction, vif: str, network: str) -> None:
+    """Make a network ready where the VM runs. Raises HOST_CANNOT_ATTACH_NETWORK when that host has no interface."""
+    host = tx.get("VM", tx.get("VIF", vif)["VM"])["resident_on"]
     if tx.peek("host", host) is not None:
         if not sees_network(tx, host, network):
             raise ApiError("HOST_CANNOT_ATTACH_NETWORK", host, network)
-        attach_network(tx, network, host)
+        attach_vif(tx, vif, network, host)
 
 
 # addresses: those that a locked VIF may use, and those that the guest is told to take --------------------------------

@@ -78,7 +78,9 @@ def pool_introduce(ctx: Context, tagged_pif: str, untagged_pif: str, tag: int, o
 
 @implements("VLAN.destroy")
 def destroy(ctx: Context, vlan: str) -> None:
-    reach_host_of(ctx, ctx.store.get("VLAN", vlan)["tagged_PIF"])
+    untagged = ctx.store.get("VLAN", vlan)["untagged_PIF"]
+    if ctx.store.peek("PIF", untagged) is not None:  # an orphan is only a row
+        reach_host_of(ctx, untagged)
     with ctx.store.transaction() as tx:
         destroy_vlan(tx, vlan)
 
