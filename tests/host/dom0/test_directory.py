@@ -14,6 +14,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,51 @@ def test_nobody_to_talk_to_is_a_plain_failure(tmp_path: Path) -> None:
         stderr=subprocess.PIPE, text=True, timeout=SECONDS, check=False,
     )  # fmt: skip
     assert done.returncode == 1 and "no connection" in done.stderr and "Traceback" not in done.stderr
+
+
+STOCK_PLUGIN = f"""#!/usr/bin/env python3
+import os, subprocess, sys, xmlrpc.client
+from xml.sax.saxutils import escape
+
+def inventory():
+    for line in open("/etc/xensource-inventory"):
+        key, _, value = line.strip().partition("=")
+        yield key, value.strip("'")
+
+((session, arguments), function) = xmlrpc.client.loads(sys.argv[1])
+open("/images/staged", "w").write(function)
+name = subprocess.run(
+    ["/usr/bin/xenstore-read", "/local/domain/0/name"], check=True, stdout=subprocess.PIPE, universal_newlines=True
+)
+found = [
+    dict(inventory())["INSTALLATION_UUID"], name.stdout.strip(), str(os.getuid()), os.getcwd(), sys.argv[0],
+    " ".join(sorted(os.environ)), ",".join(sorted(os.listdir("/var/run/sr-mount/" + arguments["sr"]))),
+]
+print({SUCCESS!r} % escape("|".join(found)))
+"""
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-Urm", "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0,
+    reason="this machine gives no user namespaces",
+)
+def test_a_plugin_of_a_real_host_finds_dom0_at_its_paths(xapi_factory: Callable[..., EmbeddedHost]) -> None:
+    xapi = xapi_factory(options={"dom0_view": "root"})
+    call = Caller(xapi.urls[0], password=xapi.password)
+    one = Machine.make(xapi, call)
+    vdi = call("VBD.get_VDI", call("VM.get_VBDs", one.vm)[0])
+    install(xapi, "stock", STOCK_PLUGIN)
+    host, sr = call("host.get_all")[0], call("SR.get_uuid", call("VDI.get_SR", vdi))
+    uuid, dom0, user, place, program, names, files = call("host.call_plugin", host, "stock", "fn", {"sr": sr}).split(
+        "|"
+    )
+    assert uuid == xapi.hosts[0].uuid and dom0 == "Domain-0"
+    assert (user, place, program) == ("0", "/", "/etc/xapi.d/plugins/stock")
+    assert names == "LC_CTYPE PATH XAPI_URL"
+    assert f"{call('VDI.get_uuid', vdi)}.vhd" in files.split(",")
+    assert (root(xapi) / "images/staged").read_text() == "fn"
+    install(xapi, "noexec", "#!/bin/sh\n", mode=0o644)
+    failed = ["XENAPI_PLUGIN_FAILURE", "non-zero exit", "", ""]
+    assert call.error("host.call_plugin", host, "noexec", "fn", {}) == failed
+    install(xapi, "kill", "#!/bin/sh\nkill -KILL $$\n")
+    assert call.error("host.call_plugin", host, "kill", "fn", {})[1] == "signal: SIGKILL"

@@ -36,7 +36,7 @@ COMMANDS: Final = ("opt/xensource/bin", "usr/local/bin", "usr/bin", "usr/sbin")
 """Where programs find commands first, before those of this machine."""
 _DIRECTORIES: Final = (
     PLUGINS, EXTENSIONS, SR_MOUNTS, *COMMANDS, "boot/guest", "dev", "etc/xensource", "etc/xensource/scripts", "images",
-    "opt/xensource/libexec", "opt/xensource/sm", "run/xenstored", "tmp", "usr/etc", "var/lib/xcp/guest",
+    "opt/xensource/libexec", "opt/xensource/sm", "run/xenstored", "usr/etc", "var/lib/xcp/guest",
     "var/log/xen/guest", "var/opt",
 )  # fmt: skip
 _XENSTORE: Final = ("read", "write", "rm", "exists", "list", "ls", "chmod", "watch")

@@ -13,7 +13,8 @@
 
 A program gets the environment of dom0 (PATH and a locale) and three names more, because it does not run inside dom0:
 ``XAPI_DOM0_ROOT``, the directory that stands for ``/`` (its commands come first in PATH), ``XENSTORED_PATH``, the
-socket of the host's XenStore, and ``XAPI_URL``, where the caller's session can be used.
+socket of the host's XenStore, and ``XAPI_URL``, where the caller's session can be used. With the option
+``dom0_view=root`` it finds dom0 at the paths of a real host (:mod:`xapikit.host.dom0.view`) and has the last one alone.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xapikit.host.dom0 import view
 from xapikit.host.dom0.directory import COMMANDS, Dom0Directory
 from xapikit.host.errors import ApiError
 
@@ -55,6 +58,7 @@ class Programs:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._directory = Dom0Directory(pool)
+        self._own_root = pool.settings.options.get("dom0_view", "environment") == "root"
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
 
@@ -75,15 +79,20 @@ class Programs:
         """Run in the dom0 of a host, to the end, however long that takes. Raises XENAPI_PLUGIN_FAILURE."""
         root = self.root(host_uuid)
         environment = {
-            "PATH": ":".join([*(str(root / commands) for commands in COMMANDS), SYSTEM_PATH]),
             "LC_CTYPE": "C.UTF-8",
-            "XAPI_DOM0_ROOT": str(root),
             "XAPI_URL": self._pool.hosts[self._pool.coordinator].url(https=False),
-            "XENSTORED_PATH": str(self._pool.guests.socket(host_uuid)),
         }
+        if self._own_root:
+            environment["PATH"] = ":".join([*(f"/{commands}" for commands in COMMANDS), SYSTEM_PATH])
+            command = [sys.executable, "-I", "-S", view.__file__, str(root), f"/{program.relative_to(root)}"]
+        else:
+            environment["PATH"] = ":".join([*(str(root / commands) for commands in COMMANDS), SYSTEM_PATH])
+            environment["XAPI_DOM0_ROOT"] = str(root)
+            environment["XENSTORED_PATH"] = str(self._pool.guests.socket(host_uuid))
+            command = [str(program)]
         try:
             process = subprocess.Popen(
-                [str(program), *arguments],
+                [*command, *arguments],
                 cwd="/",
                 env=environment,
                 stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
