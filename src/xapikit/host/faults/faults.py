@@ -45,7 +45,7 @@ class Faults:
     """Decides what happens to each call that arrives, and counts them all: RPC and HTTP transfers alike."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition(threading.Lock())
         self._clock = clock
         self._rules: dict[str, tuple[Rule, float]] = {}
         self._triggers: list[tuple[Match, float, Callable[[Received], None]]] = []
@@ -135,6 +135,11 @@ class Faults:
         """All of them together, ``event.from`` left out: what ``nth_received`` counts."""
         return self._received
 
+    def wait_for_calls(self, method: str, count: int = 1, *, timeout: float = 30.0) -> bool:
+        """Block until so many calls of a method arrived since the last reset; False after ``timeout`` seconds."""
+        with self._lock:
+            return self._lock.wait_for(lambda: self._counts.get(method, 0) >= count, timeout)
+
     def reset_counts(self) -> None:
         with self._lock:
             self._counts.clear()
@@ -165,6 +170,7 @@ class Faults:
         with self._lock:
             self._received += method != UNCOUNTED
             self._counts[method] = self._counts.get(method, 0) + 1
+            self._lock.notify_all()
             if not self._rules and not self._triggers:
                 return verdict
             names = self.host.names if self.host is not None else lambda value: ()
