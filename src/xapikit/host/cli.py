@@ -30,8 +30,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from xapikit.host.embedded import EmbeddedHost, PoolMismatch
+from xapikit.host.embedded import EmbeddedHost
 from xapikit.host.ready import running
+from xapikit.host.serving import PoolMismatch
 from xapikit.host.settings import GIB, Listen
 from xapikit.host.store import JournalDamaged, StateInUse
 
@@ -86,6 +87,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--state", type=Path, required=True, metavar="DIR", help="directory that holds everything")
     serve.add_argument("--hosts", type=_positive, metavar="N", help="hosts of the pool (default: 1, or as stored)")
+    serve.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        dest="names",
+        metavar="NAME",
+        help="name of a host at the first start (default: host1, host2...); may be repeated",
+    )
     listening = serve.add_argument_group("addresses (port 0: the system chooses; loopback, both, by default)")
     listening.add_argument("--http", type=_listen, metavar="ADDR:PORT", help="serve clear text here")
     listening.add_argument(
@@ -182,6 +191,7 @@ def _serve(options: argparse.Namespace) -> int:
         xapi = EmbeddedHost(
             options.state,
             hosts=options.hosts,
+            names=options.names,
             domains=options.domains,
             http=http or False,
             https=https or False,
@@ -238,7 +248,10 @@ def _announce(xapi: EmbeddedHost, password_file: Path, *, as_json: bool) -> None
     if as_json:
         print(json.dumps({**running(xapi), "password_file": str(password_file)}), flush=True)
         return
-    print(f"Embedded XAPI pool with {len(xapi.hosts)} host(s), state in {xapi.settings.state}")
+    if xapi.front is not None:
+        print(f"Host of the pool in {xapi.front.home}, its own state in {xapi.settings.state}")
+    else:
+        print(f"Embedded XAPI pool with {len(xapi.hosts)} host(s), state in {xapi.settings.state}")
     for host in xapi.hosts:
         urls = "  ".join(url for url in (host.https_url, host.http_url) if url)
         print(f"  {host.name}  {host.uuid}  {urls}")

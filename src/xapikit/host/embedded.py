@@ -9,7 +9,8 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""A pool of hosts in this process: puts store, storage, domains and server together, starts and stops them.
+"""A pool of hosts in this process, as its users see it: start, stop, restart, power switches. What runs in between is
+:mod:`xapikit.host.serving`.
 
 ``with EmbeddedHost(hosts=2) as xapi: XenAPI.Session(xapi.urls[0])``. The command line is :mod:`xapikit.host.cli`.
 """
@@ -26,39 +27,32 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from xapikit.host.derivations import register_all
 from xapikit.host.faults import Faults, Playing, Scenario, load_scenario
 from xapikit.host.faults.effects import Effects
-from xapikit.host.inventory import Fresh, FreshHost, install
 from xapikit.host.members import power
-from xapikit.host.pool import HostAddress, Pool
+from xapikit.host.members.front import Front
+from xapikit.host.pool import Pool
 from xapikit.host.ready import HostInfo
-from xapikit.host.server.addresses import advertised, host_addresses
-from xapikit.host.server.doors import Doors, ServeHost
 from xapikit.host.server.listener import Listener
 from xapikit.host.server.sessions import Account
+from xapikit.host.serving import ServedFront, ServedPool, Setup, membership
 from xapikit.host.settings import GIB, HostSettings, Listen
-from xapikit.host.store import FileJournal, Store, Sync
+from xapikit.host.store import Sync
 
 if TYPE_CHECKING:
     from xapikit.host.server.certificate import ServerCertificate
 
 LOG = logging.getLogger(__name__)
 
-HOUSEKEEPING_SECONDS = 30.0
-
-
-class PoolMismatch(Exception):
-    """The state directory holds a pool of another size than asked for."""
-
 
 class EmbeddedHost:
-    """A running XAPI pool.
+    """A running XAPI pool, or a host that is a member of another server's pool.
 
     ``state`` None: a temporary directory that vanishes at the end. ``http`` and ``https`` are ``True`` (loopback, a
     port of the system's choice), ``False`` (not served), ``"ADDRESS:PORT"`` or a :class:`Listen`. ``password`` None:
-    a random one. ``scenario``: faults from the start, files or names of what is shipped; ``seed`` instead of
-    theirs. Raises what :class:`StateInUse`, :class:`JournalDamaged`, :class:`PoolMismatch` and OSError say.
+    a random one. ``names``: of the hosts, at the first start. ``scenario``: faults from the start, files or names of
+    what is shipped; ``seed`` instead of theirs. Raises what
+    :class:`StateInUse`, :class:`JournalDamaged`, :class:`PoolMismatch` and OSError say.
     """
 
     def __init__(
@@ -66,6 +60,7 @@ class EmbeddedHost:
         state: Path | str | None = None,
         *,
         hosts: int | None = None,
+        names: Sequence[str] = (),
         domains: Literal["timed", "qemu"] = "timed",
         http: bool | str | Listen = True,
         https: bool | str | Listen = False,
@@ -86,6 +81,7 @@ class EmbeddedHost:
         self.settings = HostSettings(
             state=Path(self._temporary or str(state)).absolute(),
             hosts=hosts or 0,
+            names=tuple(names),
             domains=domains,
             username=username,
             memory_bytes=memory_bytes,
@@ -109,14 +105,10 @@ class EmbeddedHost:
         given = [scenario] if isinstance(scenario, Scenario | Path | str) else scenario
         self._scenarios = [load_scenario(one) for one in given]
         self._seed = seed
-        self.certificate: ServerCertificate | None = None
         self._lock = threading.RLock()
-        self._pool: Pool | None = None
-        self._doors: Doors | None = None
-        self._serve: ServeHost | None = None
-        self._journal: FileJournal | None = None
-        self._stopped = threading.Event()
+        self._served: ServedPool | ServedFront | None = None
         self._serving = threading.Event()
+        self._ejected: dict[str, EmbeddedHost] = {}
 
     # life --------------------------------------------------------------------------------------------------------
 
@@ -139,6 +131,9 @@ class EmbeddedHost:
             self.faults.end(scenario.name)
         with self._lock:
             self.faults.stop_waiting()
+            for child in self._ejected.values():
+                child.stop(stop_guests=stop_guests)
+            self._ejected.clear()
             self._stop(stop_guests or self._temporary is not None)
             if self._temporary is not None:
                 shutil.rmtree(self._temporary, ignore_errors=True)
@@ -146,9 +141,10 @@ class EmbeddedHost:
     def restart(self) -> None:
         """Restart the toolstack as a host does: sessions and tasks vanish, rows and guests stay, ports too."""
         with self._lock:
-            listeners = self._ports()
+            served = self._served
+            if served is not None and served.doors is not None:
+                self._http, self._https = served.doors.place(0)  # with the ports that the system chose
             self._stop(stop_guests=False)
-            self._http, self._https = listeners
             self._start()
 
     # the machines of the hosts -------------------------------------------------------------------------------------
@@ -182,13 +178,17 @@ class EmbeddedHost:
     def restart_toolstack_of(self, host: str) -> None:
         """Restart what answers for a host; for the coordinator that is :meth:`restart`."""
         with self._lock:
-            pool, doors, serve = self.pool, self._doors, self._serve
-            assert doors is not None and serve is not None
-            if host == pool.coordinator:
+            if host == self.pool.coordinator:
                 self.restart()
-            elif pool.machines.is_on(host):
-                doors.shut(pool.machines.of(host).slot)
-                doors.open(pool.machines.of(host).slot, host, serve)
+            else:
+                self._pool_served.shut(host)
+                self._pool_served.open(host)
+
+    def put_out(self, uuid: str) -> None:
+        """Let go of a host that was ejected from the pool (by ``pool.eject``): it starts as a pool of its own."""
+        with self._lock:
+            self._pool_served.put_out(uuid)
+            self._start_ejected()
 
     def _host_ref(self, name: str) -> str:
         for ref, row in self.pool.store.all("host").items():
@@ -197,20 +197,19 @@ class EmbeddedHost:
         raise KeyError(f"the pool has no host {name!r}")
 
     def _switch(self, host: str, *, on: bool) -> None:
-        pool, doors, serve = self.pool, self._doors, self._serve
-        assert doors is not None and serve is not None
+        served = self._pool_served
+        pool = served.pool
         if pool.machines.is_on(host) is on:
             return
-        slot = pool.machines.of(host).slot
         if on:
             power.boot(pool, host)
         else:
-            doors.shut(slot)
+            served.shut(host)
             power.lost(pool, host)
         if host == pool.coordinator:
             self.restart()  # with the coordinator all that only it knew is gone
         elif on:
-            doors.open(slot, host, serve)
+            served.open(host)
 
     def __enter__(self) -> EmbeddedHost:
         return self.start()
@@ -224,8 +223,9 @@ class EmbeddedHost:
 
     @property
     def running(self) -> bool:
-        """Whether it is served at the moment."""
-        return self._serve is not None
+        """Whether a pool is served at the moment."""
+        served = self._served
+        return isinstance(served, ServedPool) and served.ready
 
     def wait_running(self, timeout: float) -> bool:
         """Block until it is served, after a restart that somebody else asked for; False after ``timeout`` seconds."""
@@ -233,14 +233,25 @@ class EmbeddedHost:
 
     @property
     def pool(self) -> Pool:
-        """The running pool; another object after a restart."""
-        if self._pool is None:
-            raise RuntimeError("the embedded host is not running")
-        return self._pool
+        """The running pool; another object after a restart. Raises RuntimeError when there is none here."""
+        return self._pool_served.pool
+
+    @property
+    def front(self) -> Front | None:
+        """What there is instead of a pool when the host is a member of another server's."""
+        return self._served.front if isinstance(self._served, ServedFront) else None
+
+    @property
+    def ejected(self) -> list[EmbeddedHost]:
+        """Hosts that were ejected from this pool: each is a pool of its own, at the address that it had."""
+        return list(self._ejected.values())
 
     @property
     def hosts(self) -> list[HostInfo]:
         """In the order in which they joined; the first one is the coordinator unless that was changed."""
+        if isinstance(self._served, ServedFront):
+            where, known = self._served.where, self._served.known
+            return [HostInfo(where.ref, known.host, "", where.address, where.http_url, where.https_url)]
         found = []
         for ref, where in self.pool.hosts.items():
             row = self.pool.store.get("host", ref)
@@ -255,21 +266,28 @@ class EmbeddedHost:
 
     @property
     def url(self) -> str:
-        """Where the coordinator is reached."""
+        """Where the coordinator is reached; of a member of another server's pool, where that is."""
+        if isinstance(self._served, ServedFront):
+            return self.urls[0]
         coordinator = self.pool.coordinator
         return next(host.url for host in self.hosts if host.ref == coordinator)
 
     @property
     def fingerprint(self) -> str | None:
         """``SHA256:...`` of the certificate; None when https is not served."""
-        return self.certificate.fingerprint if self.certificate else None
+        return self.certificate.fingerprint if self.certificate is not None else None
+
+    @property
+    def certificate(self) -> ServerCertificate | None:
+        """What https is served with."""
+        return self._served.certificate if self._served is not None else None
 
     @property
     def listener(self) -> Listener:
         """What accepts the connections; another object after a restart."""
-        if self._doors is None:
+        if self._served is None or self._served.doors is None:
             raise RuntimeError("the embedded host is not running")
-        return self._doors.listener
+        return self._served.doors.listener
 
     def play(self, scenario: Scenario | Path | str | Mapping[str, Any], *, seed: int | None = None) -> Playing:
         """Play a scenario of faults from now on: ``faults.load``."""
@@ -281,100 +299,62 @@ class EmbeddedHost:
 
     # inside ------------------------------------------------------------------------------------------------------
 
+    @property
+    def _pool_served(self) -> ServedPool:
+        if not isinstance(self._served, ServedPool):
+            where = f"in {self._served.known.home}" if self._served is not None else ""
+            raise RuntimeError(
+                f"the host is a member of the pool {where}" if where else "the embedded host is not running"
+            )
+        return self._served
+
     def _start(self) -> None:
         from xapikit.host.classes import load_all
-        from xapikit.host.server.build import serve_pool
 
         load_all()
-        self._stopped.clear()
-        state = self.settings.state
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._journal = FileJournal(state / "db", self.settings.sync)
-        store, fresh = Store.open(self._journal)
-        pool = self._pool = Pool(store, self.settings, self._accounts)
-        count = self._places(pool, fresh)
-        first = (self._https or self._http or Listen("127.0.0.1")).address
-        addresses = [advertised(address) for address in host_addresses(first, count)]
-        if self._https is not None:
-            # loading the library behind it takes longer than starting a pool
-            from xapikit.host.server.certificate import server_certificate
-
-            self.certificate = server_certificate(state / "server.pem", addresses)
-        pool.certificate = self.certificate
-        pool.on_restart = self.restart_soon
-        pool.hardware = self
-        register_all(store)
-        if fresh:
-            with store.transaction() as tx:
-                plan = [FreshHost(f"host{n}", address) for n, address in enumerate(addresses, 1)]
-                install(tx, Fresh(self.settings, plan))
-        pool.machines.enrol(list(store.all("host")))
-        tls = self.certificate.context() if self.certificate is not None else None
-        doors = self._doors = Doors(self._http, self._https, tls, count)
-        for ref in store.all("host"):
-            slot = pool.machines.of(ref).slot
-            door = doors.door(slot)
-            pool.hosts[ref] = HostAddress(ref, addresses[slot], door.http_port, door.https_port)
-        self._refresh_hosts(pool)
-        pool.start_parts()
-        store.rederive()
-        serve = serve_pool(pool, self.faults, self, doors.listener, self.restart_soon)
-        power.settle(pool)
-        self._serve = serve
-        self._effects.restarted()
-        for ref in pool.hosts:
-            if pool.machines.is_on(ref):
-                doors.open(pool.machines.of(ref).slot, ref, serve)
-        doors.shut_unserved()
+        self.settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        known = membership(self.settings)
+        setup = Setup(self.settings, self._accounts, self._http, self._https, self.faults, self, self.restart_soon)
+        if known is None:
+            pool = self._served = ServedPool(setup)
+            pool.start(self._effects.restarted)
+            self._start_ejected()
+        else:
+            member = self._served = ServedFront(setup, known)
+            member.start()
         self._serving.set()
-        threading.Thread(target=self._housekeeping, args=(pool,), name="xapi-housekeeping", daemon=True).start()
+
+    def _start_ejected(self) -> None:
+        served = self._pool_served
+        for uuid, machine in served.pool.machines.known().items():
+            if not machine.ejected or machine.state or uuid in self._ejected or served.doors is None:
+                continue
+            http, https = served.doors.place(machine.slot)
+            child = EmbeddedHost(
+                self.settings.state / "ejected" / uuid,
+                names=[machine.name],
+                domains=self.settings.domains,
+                http=http or False,
+                https=https or False,
+                username=self.username,
+                password=self.password,
+                accounts=self._accounts,
+                memory_bytes=self.settings.memory_bytes,
+                cpus=self.settings.cpus,
+                sync=self.settings.sync,
+                refusal_seconds=self.settings.refusal_seconds,
+                network_backend=self.settings.network_backend,
+                options=self.settings.options,
+            )
+            self._ejected[uuid] = child.start()
 
     def _stop(self, stop_guests: bool) -> None:
-        self._stopped.set()
         self._serving.clear()
-        self._serve = None
-        if self._doors is not None:
-            self._doors.close()
-            self._doors = None
-        if self._pool is not None:
-            self._pool.stop_parts(stop_guests=stop_guests)
-            self._pool.store.close()
-            self._pool = None
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
-
-    def _places(self, pool: Pool, fresh: bool) -> int:
-        """How many hosts have a place at this server."""
-        asked = self.settings.hosts
-        if fresh:
-            return asked or 1
-        there = max(pool.machines.places, pool.store.count("host"))
-        if asked and asked != there:
-            raise PoolMismatch(f"{self.settings.state} holds a pool of {there} host(s), not {asked}")
-        return there
-
-    def _ports(self) -> tuple[Listen | None, Listen | None]:
-        """The addresses in use, with the ports that the system chose."""
-        assert self._doors is not None
-        door = self._doors.door(0)
-        http = Listen(self._http.address, door.http_port) if self._http and door.http_port else None
-        https = Listen(self._https.address, door.https_port) if self._https and door.https_port else None
-        return http, https
-
-    @staticmethod
-    def _refresh_hosts(pool: Pool) -> None:
-        """Enter what this start has settled into the records of the hosts."""
-        backend = {"network_backend": pool.settings.network_backend}
-        with pool.store.transaction() as tx:
-            for ref, where in pool.hosts.items():
-                software = tx.get("host", ref)["software_version"] | backend
-                tx.update("host", ref, address=where.address, software_version=software)
-            # of guests that went on while the server was away: it may have another port now
-            for ref, row in tx.all("console").items():
-                vm = tx.peek("VM", row["VM"])
-                if vm is not None:
-                    tx.update("console", ref, location=pool.console_location(vm["resident_on"], row["uuid"]))
+        served, self._served = self._served, None
+        if isinstance(served, ServedPool):
+            served.stop(stop_guests=stop_guests)
+        elif served is not None:
+            served.stop()
 
     def restart_soon(self) -> None:
         """Restart from a thread of its own: whoever asks may be a thread of the server that goes away."""
@@ -390,19 +370,6 @@ class EmbeddedHost:
             act()
         except Exception:
             LOG.exception("the toolstack did not come back")
-
-    def _housekeeping(self, pool: Pool) -> None:
-        while not self._stopped.wait(HOUSEKEEPING_SECONDS):
-            if self._pool is not pool:
-                return
-            try:
-                pool.sessions.collect_idle()
-                pool.tasks.purge()
-                with pool.store.transaction() as tx:
-                    # a host does this as well: it keeps the connections of idle listeners busy
-                    tx.touch("pool", pool.ref)
-            except Exception:
-                LOG.exception("housekeeping failed")
 
 
 def _listen(given: bool | str | Listen) -> Listen | None:

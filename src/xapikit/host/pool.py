@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,7 +32,7 @@ from xapikit.host.server.sessions import Account, Sessions
 from xapikit.host.server.tasks import Tasks
 from xapikit.host.settings import HostSettings
 from xapikit.host.statistics.sampler import Statistics
-from xapikit.host.store import Row, Store
+from xapikit.host.store import Row, Store, Transaction
 
 LOG = logging.getLogger(__name__)
 
@@ -56,6 +56,10 @@ class Hardware(Protocol):
 
     def power_cycle(self, host: str) -> None:
         """Off and on again."""
+        ...
+
+    def put_out(self, uuid: str) -> None:
+        """Let a host go that was ejected; the database does not have it any more."""
         ...
 
     def restart_toolstack_of(self, host: str) -> None:
@@ -118,7 +122,10 @@ _USUAL_PORTS = {"http": 80, "https": 443}
 class Pool:
     """What ``ctx.pool`` is. ``storage`` and ``domains`` are set before the first call is served."""
 
-    def __init__(self, store: Store, settings: HostSettings, accounts: Mapping[str, Account]) -> None:
+    def __init__(
+        self, store: Store, settings: HostSettings, accounts: Mapping[str, Account], *, remembered: bool = True
+    ) -> None:
+        """``remembered``: what is true of its machines is kept in the state directory."""
         self.store = store
         self.settings = settings
         self.operations = Operations(store)
@@ -138,7 +145,9 @@ class Pool:
         self.statistics = Statistics(self)
         options = settings.options
         self.machines = Machines(
-            settings.state / "machines.json", store, emergency_seconds=float(options.get("emergency_seconds", 0))
+            settings.state / "machines.json" if remembered else None,
+            store,
+            emergency_seconds=float(options.get("emergency_seconds", 0)),
         )
         self.heartbeat = Heartbeat(self)
         self.guests = Guests(self)
@@ -146,6 +155,10 @@ class Pool:
         self._parts: list[Part] = [self.audit, self.programs, self.statistics, self.heartbeat, self.guests]
         self._ref = ""
         self.hardware: Hardware | None = None
+        self.booting = False
+        """The toolstack does not know yet what this host is."""
+        self.away = ""
+        """Where the database of the pool is, when this server has none of it."""
         self.on_restart: Callable[[], None] | None = None
         self._wanted: list[Callable[[], None]] = []
 
@@ -181,8 +194,28 @@ class Pool:
         address = f"[{where.address}]" if ":" in where.address else where.address
         return f"{address}:{port}" if port is not None else where.address
 
+    def settings_of(self, host: str) -> HostSettings:
+        """The settings with the state directory in which a host has its own disks."""
+        row = self.store.peek("host", host)
+        machine = self.machines.known().get(row["uuid"]) if row is not None else None
+        return (
+            replace(self.settings, state=Path(machine.state))
+            if machine is not None and machine.state
+            else self.settings
+        )
+
+    def show_addresses(self, tx: Transaction) -> None:
+        """Enter where the hosts are reached; with a port where some of them have come from other servers, and an
+        address alone does not lead there."""
+        mixed = any(machine.state and not machine.ejected for machine in self.machines.known().values())
+        for ref, where in self.hosts.items():
+            https = where.https_port is not None
+            tx.update("host", ref, address=self.known_address(ref, https=https) if mixed else where.address)
+
     def standing(self, host: str) -> Standing:
         """What a host is to whoever asks it."""
+        if self.booting:
+            return Standing.BOOTING
         return self.machines.standing(host, self.coordinator)
 
     def console_location(self, host: str, uuid: str) -> str:

@@ -47,6 +47,8 @@ class HostSettings:
     """Directory that holds everything: journal, SRs, certificates, run files."""
     hosts: int = 1
     domains: Literal["timed", "qemu"] = "timed"
+    names: tuple[str, ...] = ()
+    """Names of the hosts at the first start; host1, host2... for those that have none here."""
     username: str = "root"
     memory_bytes: int = 16 * GIB
     """Memory of each host."""

@@ -46,6 +46,10 @@ def emergency_transition_to_master(ctx: Context) -> None:
     pool = ctx.pool
     if pool.standing(ctx.host) is not Standing.EMERGENCY:
         raise ApiError("NOT_IN_EMERGENCY_MODE")
+    if pool.away:
+        raise ApiError(
+            "OPERATION_NOT_ALLOWED", f"the database of the pool is in {pool.away}, whose server does not run"
+        )
     old = pool.coordinator
     # first what is on the machines: if this is as far as it gets, they follow who is coordinator still
     pool.machines.strand(ctx.host, old)
@@ -60,7 +64,7 @@ def emergency_reset_master(ctx: Context, master_address: str) -> None:
     """Called on a member: it follows the host at that address from now on, and stays in emergency mode as long as that
     is not the coordinator."""
     pool = ctx.pool
-    if ctx.host == pool.coordinator:
+    if ctx.host == pool.coordinator or pool.away:
         raise ApiError("NOT_IN_EMERGENCY_MODE")
     names = {pool.hosts[pool.coordinator].address, *(pool.coordinator_address(https=tls) for tls in (False, True))}
     pool.machines.change(ctx.host, follows="" if master_address in names else master_address)

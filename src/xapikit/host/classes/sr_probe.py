@@ -39,7 +39,7 @@ def probe(ctx: Context, host: str, device_config: dict[str, str], kind: str, sm_
         # the answer to an incomplete question is in the error
         raise backend_failure(errors.SERVERPATH_MISSING, listing=_exports(ctx, device_config["server"]))
     # the directory of an SR is named by its uuid: its siblings are what can be introduced
-    root = sr_directory(driver, ctx.store.new_uuid(), device_config, ctx.pool.settings).parent
+    root = sr_directory(driver, ctx.store.new_uuid(), device_config, ctx.pool.settings_of(host)).parent
     return _xml(_repositories(driver, root, device_config))
 
 

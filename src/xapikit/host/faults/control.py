@@ -48,6 +48,8 @@ from xapikit.host.storage.control import change, describe
 if TYPE_CHECKING:
     from xapikit.host.pool import Hardware, Pool
 
+HOME_PATH = "/_embedded/home"
+JOIN_ROLE = "pool-operator"
 MAX_BODY_BYTES = 1 << 20
 
 
@@ -89,7 +91,8 @@ class Control:
             credentials = basic_credentials(request)
             if session is not None:
                 self._sessions.check(session)
-                self._sessions.require(session, "embedded/control", "pool-admin")
+                role = JOIN_ROLE if request.path == HOME_PATH else "pool-admin"
+                self._sessions.require(session, "embedded/control", role)
                 return
             if credentials is not None and self._sessions.authenticate(*credentials).superuser:
                 return
@@ -148,6 +151,8 @@ class Control:
             case "POST", ["restart"]:
                 self._pool.after_answer(self._restart)
                 return "202 Accepted", {}  # it happens after the answer
+            case "GET", ["home"]:
+                return "200 OK", {"state": str(self._pool.state)}
             case "GET", ["hosts"]:
                 return "200 OK", [self._host(ref) for ref in self._pool.hosts]
             case "POST", ["hosts"]:

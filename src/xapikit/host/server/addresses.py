@@ -22,7 +22,7 @@ import errno
 import ipaddress
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 
 from xapikit.host.server.listener import Bound, bind
@@ -56,12 +56,15 @@ def advertised(address: str) -> str:
         return str(probe.getsockname()[0])
 
 
-def bind_hosts(listen: Listen, hosts: int, tls: ssl.SSLContext | None) -> list[Bound]:
-    """One listening socket per host. Raises OSError, ValueError; nothing stays open then."""
+def bind_hosts(
+    listen: Listen, hosts: int, tls: ssl.SSLContext | None, absent: Collection[int] = ()
+) -> dict[int, Bound]:
+    """One listening socket per host, by its place, without those in ``absent``. Raises OSError, ValueError; nothing
+    stays open then."""
     addresses = host_addresses(listen.address, hosts)
     for attempt in range(_ATTEMPTS):
         try:
-            return _bind_all(addresses, listen.port, tls)
+            return _bind_all(addresses, listen.port, tls, absent)
         except OSError as error:
             # a port that the system chose for the first address can be taken on the next one
             if listen.port or error.errno != errno.EADDRINUSE or attempt == _ATTEMPTS - 1:
@@ -69,17 +72,24 @@ def bind_hosts(listen: Listen, hosts: int, tls: ssl.SSLContext | None) -> list[B
     raise AssertionError("unreachable")
 
 
-def _bind_all(addresses: Sequence[str], port: int, tls: ssl.SSLContext | None) -> list[Bound]:
-    bound: list[Bound] = []
+def port_of(listen: Listen, addresses: Sequence[str], number: int, bound: Mapping[int, Bound]) -> int:
+    """The port for a host: the same on addresses of their own, the next ones on a common address."""
+    common = number > 0 and addresses[number] == addresses[0]
+    if listen.port:
+        return listen.port + number if common else listen.port
+    return 0 if common or not bound else next(iter(bound.values())).port
+
+
+def _bind_all(
+    addresses: Sequence[str], port: int, tls: ssl.SSLContext | None, absent: Collection[int]
+) -> dict[int, Bound]:
+    bound: dict[int, Bound] = {}
     with ExitStack() as undo:
         for number, address in enumerate(addresses):
-            own_port = port
-            if number and not port:
-                own_port = bound[0].port if address != addresses[0] else 0
-            elif number and address == addresses[0]:
-                own_port = port + number
-            made = bind(address, own_port, tls)
+            if number in absent:
+                continue
+            made = bind(address, port_of(Listen(address, port), addresses, number, bound), tls)
             undo.callback(made.socket.close)
-            bound.append(made)
+            bound[number] = made
         undo.pop_all()
     return bound

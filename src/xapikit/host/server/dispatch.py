@@ -173,8 +173,12 @@ class Dispatcher:
 
     def _check_emergency(self, method: str, origin: Origin) -> None:
         """A host that has no coordinator answers emergency calls alone; this is said before anything is looked at."""
-        if method not in MODEL.emergency_calls and self._pool.standing(origin.host) is Standing.EMERGENCY:
-            raise ApiError("HOST_IN_EMERGENCY_MODE")
+        if method not in MODEL.emergency_calls:
+            standing = self._pool.standing(origin.host)
+            if standing is Standing.EMERGENCY:
+                raise ApiError("HOST_IN_EMERGENCY_MODE")
+            if standing is Standing.BOOTING:
+                raise ApiError("HOST_STILL_BOOTING")
 
     def _slave(self, origin: Origin) -> ApiError:
         return ApiError("HOST_IS_SLAVE", self._pool.coordinator_address(https=origin.https))

@@ -16,12 +16,12 @@ from __future__ import annotations
 import contextlib
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeAlias
 
-from xapikit.host.server.addresses import bind_hosts, host_addresses
+from xapikit.host.server.addresses import bind_hosts, host_addresses, port_of
 from xapikit.host.server.http import HttpConnection, HttpRequest
-from xapikit.host.server.listener import Bound, Listener, bind
+from xapikit.host.server.listener import Bound, Listener, Take, bind
 from xapikit.host.settings import Listen
 
 ServeHost: TypeAlias = Callable[[HttpRequest, HttpConnection, str], bool]
@@ -50,28 +50,47 @@ class Door:
 class Doors:
     """The doors of all hosts of a server, by their place."""
 
-    def __init__(self, http: Listen | None, https: Listen | None, tls: ssl.SSLContext | None, count: int) -> None:
-        """Bind everything; nothing is served yet. Raises OSError, ValueError."""
+    def __init__(
+        self,
+        http: Listen | None,
+        https: Listen | None,
+        tls: ssl.SSLContext | None,
+        count: int,
+        absent: Collection[int] = (),
+    ) -> None:
+        """Bind everything but the places in ``absent``, which are others'; nothing is served yet. Raises OSError,
+        ValueError."""
         self._tls = tls
         self._lock = threading.Lock()
         self.listener = Listener()
         first = (https or http or Listen("127.0.0.1")).address
         addresses = host_addresses(first, count)
         made: list[list[Bound]] = [[] for _ in range(count)]
+        self._ports: list[dict[bool, int]] = [{} for _ in range(count)]
         with contextlib.ExitStack() as undo:
-            for listen, context in ((http, None), (https, tls)):
+            for listen, context, secure in ((http, None, False), (https, tls, True)):
                 if listen is None:
                     continue
-                for number, one in enumerate(bind_hosts(listen, count, context)):
+                bound = bind_hosts(listen, count, context, absent)
+                for number, one in bound.items():
                     undo.callback(one.socket.close)
                     made[number].append(one)
+                for number in range(count):
+                    port = bound[number].port if number in bound else port_of(listen, addresses, number, bound)
+                    self._ports[number][secure] = port
             undo.pop_all()
         self._doors = [Door(sockets, address) for sockets, address in zip(made, addresses, strict=True)]
 
     def door(self, slot: int) -> Door:
         return self._doors[slot]
 
-    def open(self, slot: int, host: str, serve: ServeHost) -> None:
+    def place(self, slot: int) -> tuple[Listen | None, Listen | None]:
+        """Where a host is to be served over http and https, also one that is not served here."""
+        address, ports = self._doors[slot].address, self._ports[slot]
+        http, https = (Listen(address, ports[secure]) if secure in ports else None for secure in (False, True))
+        return http, https
+
+    def open(self, slot: int, host: str, serve: ServeHost, take: Take | None = None) -> None:
         """Serve a host at its door; it is bound again where it was if it was shut. Raises OSError."""
         with self._lock:
             door = self._doors[slot]
@@ -82,7 +101,7 @@ class Doors:
                 door.bound = [bind(door.address, port, tls[secure]) for secure, port in door.ports.items()]
             door.host = host
             for one in door.bound:
-                self.listener.serve(one, lambda request, connection: serve(request, connection, host), host)
+                self.listener.serve(one, lambda request, connection: serve(request, connection, host), host, take)
 
     def shut(self, slot: int) -> None:
         """Nobody listens there any more, and every connection is cut."""

@@ -34,6 +34,10 @@ Serve = Callable[[HttpRequest, HttpConnection], bool]
 """Answers one request; True when the connection may carry another."""
 
 
+Take = Callable[[HttpConnection], bool]
+"""Carries a whole connection to its end; False when it does not want it."""
+
+
 @dataclass(frozen=True)
 class Bound:
     """A socket that listens, not yet served."""
@@ -72,12 +76,27 @@ class Listener:
         self._broken: dict[str, set[object]] = {}
         self._closed = False
 
-    def serve(self, bound: Bound, serve: Serve, host: str = "") -> None:
-        """Accept connections in a thread of its own and let ``serve`` answer each request to ``host``."""
+    def serve(self, bound: Bound, serve: Serve, host: str = "", take: Take | None = None) -> None:
+        """Accept connections in a thread of its own and let ``serve`` answer each request to ``host``. ``take`` may
+        take a whole connection upon itself."""
         with self._lock:
             self._sockets.append((bound.socket, host))
         name = f"xapi-accept-{bound.port}"
-        threading.Thread(target=self._accept, args=(bound, serve, host), name=name, daemon=True).start()
+        threading.Thread(target=self._accept, args=(bound, serve, host, take), name=name, daemon=True).start()
+
+    def adopt(self, connection: HttpConnection, serve: Serve) -> None:
+        """Serve a connection that came in another way, to its end; it can be cut with those of its host."""
+        with self._lock:
+            if self._closed or self._broken.get(connection.host):
+                return
+            self._connections.add(connection)
+        try:
+            self._requests(connection, serve)
+        except (ConnectionClosed, OSError) as error:
+            LOG.debug("connection from %s ended: %s", connection.client_address, error)
+        finally:
+            with self._lock:
+                self._connections.discard(connection)
 
     def close(self) -> None:
         """Stop accepting and cut every connection."""
@@ -119,7 +138,7 @@ class Listener:
     def connections(self) -> int:
         return len(self._connections)
 
-    def _accept(self, bound: Bound, serve: Serve, host: str) -> None:
+    def _accept(self, bound: Bound, serve: Serve, host: str, take: Take | None) -> None:
         while not self._closed:
             self._slots.acquire()
             try:
@@ -131,7 +150,10 @@ class Listener:
                 LOG.warning("accept failed on port %s: %s", bound.port, error)
                 continue
             thread = threading.Thread(
-                target=self._connection, args=(accepted, peer[0], bound.tls, serve, host), name="xapi-http", daemon=True
+                target=self._connection,
+                args=(accepted, peer[0], bound.tls, serve, host, take),
+                name="xapi-http",
+                daemon=True,
             )
             try:
                 thread.start()
@@ -141,7 +163,13 @@ class Listener:
                 self._slots.release()
 
     def _connection(
-        self, accepted: socket.socket, peer: str, tls: ssl.SSLContext | None, serve: Serve, host: str
+        self,
+        accepted: socket.socket,
+        peer: str,
+        tls: ssl.SSLContext | None,
+        serve: Serve,
+        host: str,
+        take: Take | None,
     ) -> None:
         connection = HttpConnection(accepted, https=tls is not None, client_address=peer, host=host)
         try:
@@ -157,7 +185,8 @@ class Listener:
                 if self._closed or shut or self._broken.get(host):
                     return
                 self._connections.add(connection)
-            self._requests(connection, serve)
+            if take is None or not take(connection):
+                self._requests(connection, serve)
         except (ConnectionClosed, OSError) as error:
             LOG.debug("connection from %s ended: %s", peer, error)
         except Exception:

@@ -71,6 +71,10 @@ class ChangedPasswords:
         """Whether the password of an account was changed."""
         return user in self._changes
 
+    def hash_of(self, user: str) -> str:
+        """The hash of a changed password. Raises KeyError."""
+        return self._changes[user]["hash"]
+
     def check(self, user: str, password: str) -> bool:
         """Whether it is the changed password of an account."""
         change = self._changes.get(user)

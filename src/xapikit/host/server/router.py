@@ -108,8 +108,10 @@ class Router:
 
     def _handle(self, action: str, request: HttpRequest, connection: HttpConnection, host: str) -> bool:
         function = handlers().get(action)
-        if host != self._pool.coordinator and self._pool.standing(host) is Standing.EMERGENCY:
-            raise internal_error("HOST_IN_EMERGENCY_MODE: [ ]")
+        if host != self._pool.coordinator:
+            standing = self._pool.standing(host)
+            if standing in (Standing.EMERGENCY, Standing.BOOTING):
+                raise internal_error(_NO_POOL[standing])
         verdict = self._faults.transfer_received(action, host, request.query)
         verdict.delay()
         if verdict.cut_before:
@@ -236,6 +238,7 @@ def _unauthorised(action: str) -> HttpError:
     return unauthorised(_REALMS.get(action, action))
 
 
+_NO_POOL = {Standing.EMERGENCY: "HOST_IN_EMERGENCY_MODE: [ ]", Standing.BOOTING: "HOST_STILL_BOOTING: [ ]"}
 _ROLES = {spec.action: spec.role for spec in MODEL.http_handlers}
 # transfers that show up as a task even when their client made none
 _TASK_LABELS = {

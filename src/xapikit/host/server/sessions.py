@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from xapikit.host.errors import ApiError
-from xapikit.host.server.passwords import ChangedPasswords
+from xapikit.host.server.passwords import ChangedPasswords, fits, hashed
 from xapikit.host.store import Commit, Row, Store
 from xapikit.model import MODEL, MessageSpec
 from xapikit.wire import DateTime
@@ -41,6 +41,20 @@ class Account:
     password: str = field(repr=False)
     role: str = "pool-admin"
     superuser: bool = True
+
+    def matches(self, password: str) -> bool:
+        return hmac.compare_digest(self.password.encode(), password.encode("utf-8", "replace"))
+
+
+@dataclass(frozen=True)
+class HashedAccount(Account):
+    """An account of which only a hash of the password is known: what a member keeps of its pool's."""
+
+    password: str = field(default="", repr=False)
+    hash: str = field(default="", repr=False)
+
+    def matches(self, password: str) -> bool:
+        return fits(password, self.hash)
 
 
 class Sessions:
@@ -88,13 +102,27 @@ class Sessions:
 
     def _is_password(self, user: str, account: Account, password: str) -> bool:
         if user not in self._unverified or self._changed is None:
-            return hmac.compare_digest(account.password.encode(), password.encode("utf-8", "replace"))
+            return account.matches(password)
         if not self._changed.check(user, password):
             return False
         # from now on it is compared without the price of a hash
         self._accounts[user] = replace(account, password=password)
         self._unverified.discard(user)
         return True
+
+    def set_account(self, user: str, account: Account) -> None:
+        """Let somebody log in."""
+        self._accounts[user] = account
+
+    def hashed_accounts(self) -> dict[str, str]:
+        """What a member keeps, to know passwords again while its pool cannot be reached."""
+        return {
+            user: self._changed.hash_of(user)
+            if user in self._unverified and self._changed is not None
+            else hashed(account.password)
+            for user, account in self._accounts.items()
+            if account.superuser
+        }
 
     def change_password(self, user: str, password: str) -> None:
         """Raises OSError when the change cannot be kept; nothing has changed then."""

@@ -99,10 +99,11 @@ class Storage:
         self.collector.start()
         for ref, row in self.store.all("SR").items():
             if has_plugged_pbd(self.store, row):
-                self._prepare(ref)
+                self.prepare(ref)
         self.auto_scan.start()
 
-    def _prepare(self, sr: str) -> None:
+    def prepare(self, sr: str) -> None:
+        """Bring the files of a plugged SR in order, and its sizes up to date."""
         try:
             repository = self.repository(sr)
             if repository is None:
@@ -194,7 +195,10 @@ class Storage:
             return None
         configs: list[dict[str, str]] = [self.store.get("PBD", ref)["device_config"] for ref in row["PBDs"]]
         config = configs[0] if configs else {}
-        directory = sr_directory(driver, row["uuid"], config, self.pool.settings)
+        settings = self.pool.settings
+        if configs and not row["shared"]:  # its host may have a directory of its own
+            settings = self.pool.settings_of(self.store.get("PBD", row["PBDs"][0])["host"])
+        directory = sr_directory(driver, row["uuid"], config, settings)
         made = VhdRepository(directory) if driver.kind == "vhd" else IsoRepository(directory)
         with self._lock:
             return self._repositories.setdefault(sr, made)
@@ -211,7 +215,7 @@ class Storage:
         if not has_plugged_pbd(self.store, self.store.get("SR", sr)):
             raise ApiError("SR_HAS_NO_PBDS", sr)
         hosts = self.hosts_with(sr)
-        if not self.pool.machines.is_on(hosts[0]):  # those that are on come first
+        if not self.pool.machines.answers(hosts[0]):  # those that answer come first
             self.pool.machines.reach(hosts[0])
         repository = self.repository(sr)
         if repository is None:
@@ -228,10 +232,10 @@ class Storage:
         return repository
 
     def hosts_with(self, sr: str) -> list[str]:
-        """Hosts that have an SR plugged, in the order of their PBDs; those whose machine is off come last."""
+        """Hosts that have an SR plugged, in the order of their PBDs; those that do not answer come last."""
         pbds = [self.store.get("PBD", ref) for ref in self.store.get("SR", sr)["PBDs"]]
         hosts = [pbd["host"] for pbd in pbds if pbd["currently_attached"]]
-        return sorted(hosts, key=lambda host: not self.pool.machines.is_on(host))
+        return sorted(hosts, key=lambda host: not self.pool.machines.answers(host))
 
     def path_of(self, vdi: str) -> Path:
         """File of a VDI. Raises as ``plugged``, and SR_BACKEND_FAILURE_46 when the file is gone."""

@@ -111,6 +111,7 @@ class Store:
         self._derivations: list[_Derivation] = []
         self._listeners: list[Callable[[Commit], None]] = []
         self._watches: dict[str, set[Watch]] = {}
+        self._sealed = False
 
     # reading -----------------------------------------------------------------------------------------------------
 
@@ -224,6 +225,15 @@ class Store:
                     tx.set_derived(rule.class_name, ref, rule.field, rule.compute(self, ref, row))
             tx.derived = True
 
+    def seal(self) -> None:
+        """Refuse every change of what is kept (HOST_STILL_BOOTING) from now on; tasks and sessions go on."""
+        with self._writer:
+            self._sealed = True
+
+    def unseal(self) -> None:
+        """The reverse."""
+        self._sealed = False
+
     # persistence -------------------------------------------------------------------------------------------------
 
     @classmethod
@@ -289,6 +299,8 @@ class Store:
         touched = tuple(tx.touched())
         if not changes and not touched:
             return None
+        if self._sealed and any(persistent_fields(change.class_name) for change in changes):
+            raise ApiError("HOST_STILL_BOOTING")
         first = self._generation + 1
         if self._journal is not None and changes:
             self._journal.append(first, changes)
