@@ -81,6 +81,17 @@ def test_blocks_written_between_snapshots_are_told(sr: Sr) -> None:
     assert log(sr, second).parent == sr.row(first)["uuid"] and log(sr, second).child == sr.row(third)["uuid"]
 
 
+def test_a_snapshot_of_a_snapshot_stands_before_it_in_the_chain(sr: Sr) -> None:
+    vdi = tracked(sr)
+    first = sr.call("VDI.snapshot", vdi)
+    sr.write(vdi, 0, b"x")
+    second = sr.call("VDI.snapshot", vdi)
+    sr.write(vdi, BLOCK * 7, b"x")
+    copy = sr.call("VDI.snapshot", second)
+    assert changed(sr, first, copy) == changed(sr, first, second) == {0}
+    assert changed(sr, copy, second) == set() and changed(sr, second, vdi) == changed(sr, copy, vdi) == {7}
+
+
 def test_what_a_guest_writes_is_tracked_over_snapshots_and_until_it_is_off(sr: Sr) -> None:
     vdi = sr.create()
     use = sr.storage.attach(vdi, False, holder="vbd")

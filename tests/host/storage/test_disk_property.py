@@ -9,11 +9,13 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
-"""Random work on disks, attached ones among them, against a model: bytes, sizes, chains and numbers always agree.
+"""Random work on disks, attached ones among them, against a model: bytes, sizes, chains, changed blocks and numbers
+always agree.
 
 ``XAPI_DISK_STEPS=3000`` makes the long form of it.
 """
 
+import base64
 import os
 import random
 import subprocess
@@ -29,8 +31,38 @@ MIB = 1 << 20
 CELL = 64 * 1024
 
 
+class Family:
+    """The tracked disks of one chain of changed-block logs, oldest first, and what each was written to since the one
+    before it."""
+
+    def __init__(self, vdi: str) -> None:
+        self.members = [vdi]
+        self.since: dict[str, set[int]] = {vdi: set()}
+
+    def snapshot(self, vdi: str, made: str) -> None:
+        self.members.insert(self.members.index(vdi), made)
+        self.since[made], self.since[vdi] = self.since[vdi], set()
+
+    def leave(self, vdi: str) -> None:
+        place = self.members.index(vdi)
+        del self.members[place]
+        written = self.since.pop(vdi)
+        if place < len(self.members):
+            self.since[self.members[place]] |= written
+
+    def changed(self) -> dict[tuple[str, str], set[int]]:
+        """Cells that differ, for all pairs of members."""
+        found: dict[tuple[str, str], set[int]] = {}
+        for start, first in enumerate(self.members):
+            written: set[int] = set()
+            for last in self.members[start + 1 :]:
+                written = written | self.since[last]
+                found[first, last] = written
+        return found
+
+
 class World:
-    """Disks and what they should hold: one byte value per cell of 64 KiB."""
+    """Disks and what they should hold: one byte value per cell of 64 KiB, which is also a block of tracking."""
 
     def __init__(self, xapi: EmbeddedHost, seed: int) -> None:
         self.xapi = xapi
@@ -41,11 +73,17 @@ class World:
         self.choose = random.Random(seed)
         self.disks: dict[str, bytearray] = {}
         self.attached: set[str] = set()
+        self.snapshots: set[str] = set()
+        self.families: dict[str, Family] = {}
+        """Those of tracked disks, by each member."""
+        self.logs: set[str] = set()
+        """Snapshots of which only the log is left."""
 
     def step(self) -> None:
         action = self.choose.choice(
-            ["create", "write", "write", "write", "snapshot", "clone", "destroy", "resize", "copy", "attach", "scan"]
-        )
+            ["create", "write", "write", "write", "snapshot", "clone", "destroy", "resize", "copy", "attach", "scan",
+             "track", "snapshot", "data_destroy"]
+        )  # fmt: skip
         getattr(self, action)(self.choose.choice(sorted(self.disks)) if self.disks else self.create(""))
 
     def create(self, _: str) -> str:
@@ -68,6 +106,8 @@ class World:
             with self.storage.opened(vdi, read_only=False, holder="test", host=self.host) as disk:
                 disk.pwrite(cell * CELL, data)
         self.disks[vdi][cell] = value
+        if vdi in self.families:
+            self.families[vdi].since[vdi].add(cell)
 
     @staticmethod
     def _nbd_write(uri: str, offset: int, value: int) -> None:
@@ -76,7 +116,33 @@ class World:
         assert "rror" not in done.stdout + done.stderr, done
 
     def snapshot(self, vdi: str) -> None:
-        self.disks[self.call("VDI.snapshot", vdi)] = bytearray(self.disks[vdi])
+        made = self.call("VDI.snapshot", vdi)
+        self.disks[made] = bytearray(self.disks[vdi])
+        self.snapshots.add(made)
+        if vdi in self.families:
+            self.families[made] = self.families[vdi]
+            self.families[made].snapshot(vdi, made)
+
+    def track(self, vdi: str) -> None:
+        if vdi in self.snapshots:
+            assert self.call.error("VDI.enable_cbt", vdi)[0] == "OPERATION_NOT_ALLOWED"
+        elif vdi not in self.families:
+            self.call("VDI.enable_cbt", vdi)
+            self.families[vdi] = Family(vdi)
+        elif self.choose.random() < 0.3:
+            self.call("VDI.disable_cbt", vdi)
+            self.families.pop(vdi).leave(vdi)
+
+    def data_destroy(self, vdi: str) -> None:
+        if vdi not in self.attached and vdi in self.snapshots and vdi in self.families:
+            self.call("VDI.data_destroy", vdi)
+            del self.disks[vdi]
+            self.logs.add(vdi)
+        elif self.logs:
+            log = self.choose.choice(sorted(self.logs))
+            self.call("VDI.destroy", log)
+            self.logs.remove(log)
+            self.families.pop(log).leave(log)
 
     def clone(self, vdi: str) -> None:
         self.disks[self.call("VDI.clone", vdi)] = bytearray(self.disks[vdi])
@@ -91,6 +157,8 @@ class World:
             return
         self.call("VDI.destroy", vdi)
         del self.disks[vdi]
+        if vdi in self.families:
+            self.families.pop(vdi).leave(vdi)
 
     def resize(self, vdi: str) -> None:
         if vdi not in self.attached and len(self.disks[vdi]) * CELL < 16 * MIB:
@@ -115,8 +183,13 @@ class World:
         store = self.xapi.pool.store
         directory = self.storage.plugged(self.sr).directory
         rows = {ref: store.get("VDI", ref) for ref in store.get("SR", self.sr)["VDIs"]}
-        assert {ref for ref, row in rows.items() if row["managed"]} == self.disks.keys()
-        assert {path.name for path in directory.iterdir()} == {f"{row['uuid']}.vhd" for row in rows.values()}
+        assert {ref for ref, row in rows.items() if row["managed"]} == self.disks.keys() | self.logs
+        assert {ref for ref, row in rows.items() if row["cbt_enabled"]} == self.families.keys()
+        logs = {f"{rows[ref]['uuid']}.cbtlog" for ref in self.families}
+        for ref in self.logs:
+            assert rows.pop(ref)["type"] == "cbt_metadata"
+        assert {path.name for path in directory.iterdir()} == {f"{row['uuid']}.vhd" for row in rows.values()} | logs
+        self._check_changes()
         children: dict[str, int] = {}
         for row in rows.values():
             info = vhd.info(directory / f"{row['uuid']}.vhd")
@@ -136,6 +209,13 @@ class World:
         sr = store.get("SR", self.sr)
         assert sr["virtual_allocation"] == sum(row["virtual_size"] for row in rows.values() if row["managed"])
         assert sr["physical_utilisation"] == used_bytes(directory)
+
+    def _check_changes(self) -> None:
+        for family in set(self.families.values()):
+            for (first, last), cells in family.changed().items():
+                bitmap = base64.b64decode(self.call("VDI.list_changed_blocks", first, last))
+                told = {cell for cell in range(len(bitmap) * 8) if bitmap[cell // 8] & 0x80 >> cell % 8}
+                assert told == cells
 
 
 def test_disks_hold_what_was_written_whatever_happens_around_them(xapi_host: EmbeddedHost) -> None:

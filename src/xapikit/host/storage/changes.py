@@ -147,7 +147,7 @@ def snapshot(directory: Path, leaf: str, new: str, *, consistent: bool) -> None:
     log, bitmap = _read(path)
     write(log_path(directory, new), Log(log.parent, leaf, True, log.size), bitmap)
     _hand_on(directory, log.parent, child=new)
-    write(path, Log(new, None, consistent, log.size), b"")
+    write(path, Log(new, log.child, consistent, log.size), b"")  # it has a child where it is a snapshot itself
 
 
 def remove(directory: Path, uuid: str) -> None:

@@ -259,8 +259,9 @@ class VhdRepository:
                 self.path(uuid).unlink(missing_ok=True)
         if intent.kind == "data-destroy" and known(intent.leaf):
             self.path(intent.leaf).unlink(missing_ok=True)
-        elif intent.kind == "destroy" and not known(intent.leaf):
-            drop_log(intent.leaf)
+        elif intent.kind == "destroy":
+            drop_log(intent.leaf)  # all of it: half a removal would lead the chain past its neighbours
+        if intent.kind == "destroy" and not known(intent.leaf):
             self.destroy(intent.leaf, has_children=self._has_children(intent.leaf))
         elif intent.kind == "snapshot" and self.path(intent.base).exists():
             if self.path(intent.base).samefile(self.path(intent.leaf)):
