@@ -51,9 +51,11 @@ clients: venv ## clients of others from their registries against the embedded ho
 CRASH_ROUNDS ?= 100
 FUZZ_REQUESTS ?= 10000
 
-crash: venv ## kill the embedded host 100 times under load, for rows, disks, power of VMs, timed and real guests
+crash: venv ## kill the embedded host 100 times under load, for rows, disks, power and moves of VMs, timed and real guests
 	@XAPI_CRASH_ROUNDS=$(CRASH_ROUNDS) $(BIN)/python -m pytest -q -s -m "slow or not slow" tests/host/test_crash.py \
 		tests/host/test_crash_guests.py tests/host/storage/test_disk_crash.py
+	@XAPI_MOVE_ROUNDS=$$(($(CRASH_ROUNDS) / 5)) $(BIN)/python -m pytest -q -s -m "slow or not slow" \
+		tests/host/test_vm_migration_kills.py
 
 fuzz: venv ## hostile requests, disk images and archives by the thousand, and clients that follow events of random changes
 	@XAPI_HOSTILE_REQUESTS=$(FUZZ_REQUESTS) XVA_FUZZ_ROUNDS=$$(($(FUZZ_REQUESTS) / 20)) $(BIN)/python -m pytest -q -s \

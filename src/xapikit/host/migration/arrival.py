@@ -305,10 +305,10 @@ class Arrival:
             for vm in self._vms:
                 if tx.peek("VM", vm) is not None:
                     remove_vm(tx, vm)
-        self._target.discard()
         if self._kept:
             pool.domains.kind.keep(self._kept, None)
         self._notes.remove(self.note)
+        self._target.discard()  # a server that starts finds them by their marks, too
         LOG.info("a VM from another pool did not arrive: %s", self._source_vm)
 
     def _close_disks(self) -> None:

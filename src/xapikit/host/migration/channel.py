@@ -107,7 +107,7 @@ class Channel:
             raise ChannelLost("a message was expected")
         try:
             found = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ChannelLost(f"not a message: {error}") from error
         if not isinstance(found, dict):
             raise ChannelLost("a message is an object")

@@ -164,7 +164,7 @@ class Incoming:
         del self._buffer[: end + 1]
         try:
             found = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._nonsense() from error
         if not isinstance(found, dict):
             raise self._nonsense()

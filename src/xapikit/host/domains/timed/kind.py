@@ -221,7 +221,7 @@ def _printed(config: DomainConfig, state: bytes) -> bytes:
     try:
         content = json.loads(state)
         _, text = content["timed"], content["text"].encode("latin-1")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DomainFailed(config.vm, "its state was not written by a timed guest") from error
     printed: bytes = text
     return printed
