@@ -21,8 +21,8 @@ import hashlib
 import io
 import logging
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -53,8 +53,12 @@ class Audit:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._lock = threading.Lock()
-        self._file: io.TextIOWrapper | None = None
-        self._where: Path | None = None
+        self._file: io.FileIO | None = None
+        self._host = ""
+        """Whose log the file is."""
+        self._length = 0
+        self._moment = (0, "", "")
+        """A second, as both forms of times in a line have it."""
 
     def start(self) -> None:
         """The file is opened with the first line."""
@@ -97,28 +101,40 @@ class Audit:
         user = "" if row is None else row["auth_user_name"]
         words = _expression(f"trackid={track}", subject, user, allowed, outcome, kind, name)
         host = self._pool.store.get("host", self._pool.coordinator)
-        now = datetime.now(timezone.utc)
-        stamp = f"{now:%Y%m%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
+        nanoseconds = time.time_ns()
+        long, short = self._times(nanoseconds // 10**9)
+        stamp = f"{long}.{nanoseconds // 10**6 % 1000:03d}Z"
         place = f"[{stamp}|audit|{host['hostname']}|{threading.get_native_id()} INET|{name} R:{task[10:22]}|audit]"
-        line = f"{now:%b %e %H:%M:%S} {host['hostname']} xapi: {place} {words[:-1]} ({' '.join(objects)}))\n"
+        line = f"{short} {host['hostname']} xapi: {place} {words[:-1]} ({' '.join(objects)}))\n"
+        data = line.encode("utf-8", "replace")
         with self._lock:
             try:
-                self._open(host["uuid"]).write(line)
+                self._open(host["uuid"]).write(data)
+                self._length += len(data)
             except OSError as failure:  # a full disk must not keep anybody from making room
                 LOG.warning("the audit log cannot be written: %s", failure)
                 self._close()
 
-    def _open(self, host_uuid: str) -> io.TextIOWrapper:
-        where = self.path(host_uuid)
-        if self._file is None or where != self._where or self._file.tell() > LARGEST:
+    def _times(self, second: int) -> tuple[str, str]:
+        known, long, short = self._moment
+        if known != second:
+            now = time.gmtime(second)
+            long, short = time.strftime("%Y%m%dT%H:%M:%S", now), time.strftime("%b %e %H:%M:%S", now)
+            self._moment = (second, long, short)
+        return long, short
+
+    def _open(self, host_uuid: str) -> io.FileIO:
+        if self._file is None or host_uuid != self._host or self._length > LARGEST:
             self._close()
+            where = self.path(host_uuid)
             where.parent.mkdir(parents=True, exist_ok=True)
             if where.exists() and where.stat().st_size > LARGEST:
                 for number in range(KEPT, 0, -1):
                     older = where.with_name(f"{where.name}.{number - 1}") if number > 1 else where
                     if older.exists():
                         older.replace(where.with_name(f"{where.name}.{number}"))
-            self._file, self._where = where.open("a", buffering=1, encoding="utf-8", errors="replace"), where
+            self._file, self._host = where.open("ab", buffering=0), host_uuid
+            self._length = self._file.tell()
         return self._file
 
     def _close(self) -> None:

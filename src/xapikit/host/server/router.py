@@ -240,14 +240,23 @@ def _unauthorised(action: str) -> HttpError:
 
 _NO_POOL = {Standing.EMERGENCY: "HOST_IN_EMERGENCY_MODE: [ ]", Standing.BOOTING: "HOST_STILL_BOOTING: [ ]"}
 _ROLES = {spec.action: spec.role for spec in MODEL.http_handlers}
-# transfers that show up as a task even when their client made none
+# what shows up as a task even when its client made none; the labels are those of a host
 _TASK_LABELS = {
     "put_import_raw_vdi": "Importing raw VDI",
     "get_export_raw_vdi": "Exporting raw VDI",
-    "put_import": "VM import",
-    "put_import_metadata": "VM metadata import",
-    "get_export": "VM export",
-    "get_export_metadata": "VM metadata export",
+    "put_import": "VM.import",
+    "put_import_metadata": "VM.metadata_import",
+    "get_export": "VM.export",
+    "get_export_metadata": "VM.export_metadata",
+    "get_vncsnapshot": "Taking snapshot of VM console",
+    "get_pool_xml_db_sync": "Dumping database as XML",
+    "put_pool_xml_db_sync": "Reading database as XML",
+    "get_host_backup": "Downloading host backup",
+    "put_host_restore": "Uploading host backup",
+    "get_host_logs_download": "Downloading host logs",
+    "get_system_status": "Retrieving system status",
+    "get_audit_log": "audit_log_get request",
+    "put_pool_patch_upload": "Uploading update",
 }
 
 
