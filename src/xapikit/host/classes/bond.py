@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from xapikit.host.classes.network import DEFAULT_MTU
+from xapikit.host.classes.network import DEFAULT_MTU, free_name
 from xapikit.host.classes.pif import MAC_FORM, NO_VLAN, check_connectable, reach_host_of, remove
 from xapikit.host.classes.vm.placement import possible_hosts
 from xapikit.host.context import Context
@@ -81,7 +81,7 @@ def _bond(
 ) -> str:
     host = rows[0]["host"]
     taken = {row["device"] for row in tx.find("PIF", host=host).values()}
-    device = next(name for number in range(len(taken) + 1) if (name := f"bond{number}") not in taken)
+    device = free_name("bond", taken)
     # the member that has an address gives it, and the management interface, to the bond
     primary = next((n for n, row in enumerate(rows) if row["management"]), None)
     if primary is None:

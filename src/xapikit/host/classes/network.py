@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, Final
 
 from xapikit.host.context import Context
@@ -64,13 +65,18 @@ def networks(tx: Transaction, fresh: Fresh) -> None:
     )
 
 
+def free_name(stem: str, taken: Collection[str]) -> str:
+    """``stem0``, or with the first number that nobody has."""
+    return next(name for number in range(len(taken) + 1) if (name := f"{stem}{number}") not in taken)
+
+
 @implements("network.create")
 def create(ctx: Context, args: dict[str, Any]) -> str:
     with ctx.store.transaction() as tx:
         taken = {row["bridge"] for row in tx.all("network").values()}
         bridge = args.get("bridge", "")
         if not bridge:
-            bridge = next(name for number in range(len(taken) + 1) if (name := f"xapi{number}") not in taken)
+            bridge = free_name("xapi", taken)
         elif RESERVED_BRIDGE.match(bridge) or len(bridge) > MAX_BRIDGE_NAME:
             raise ApiError("INVALID_VALUE", "bridge", bridge)
         elif bridge in taken:

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+from xapikit.host.classes.network import free_name
 from xapikit.host.classes.pif import check_connectable, create_virtual, plug_pif, reach_host_of, remove, unplug_pif
 from xapikit.host.classes.vswitch import is_active
 from xapikit.host.context import Context
@@ -36,9 +37,8 @@ def create(ctx: Context, transport_pif: str, network: str, protocol: str) -> str
         if not is_active(tx):
             raise ApiError("OPENVSWITCH_NOT_ACTIVE")
         taken = {row["device"] for row in tx.find("PIF", host=transport["host"]).values()}
-        device = next(name for number in range(len(taken) + 1) if (name := f"tunnel{number}") not in taken)
         mac = generated_mac(tx.store.new_uuid(), 0)
-        access = create_virtual(tx, transport, network, device=device, MAC=mac, MTU=BRIDGE_MTU)
+        access = create_virtual(tx, transport, network, device=free_name("tunnel", taken), MAC=mac, MTU=BRIDGE_MTU)
         row = {
             "access_PIF": access,
             "transport_PIF": transport_pif,
