@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import socket
 import ssl
@@ -34,6 +35,7 @@ from xapikit.host.server.sessions import Account
 
 EXPORT_NAME, LIST, STARTTLS, INFO, GO = 1, 3, 5, 6, 7
 ACK, TLS_REQD, UNKNOWN, POLICY = 1, 0x80000005, 0x80000006, 0x80000002
+BLOCK = 64 << 10
 CONTENT = bytes(range(256)) * 1024
 
 
@@ -187,6 +189,33 @@ def convert(source: str, target: Path, *options: str) -> None:
     line = ["qemu-img", "convert", *options, *named, "-O", "raw", source, str(target)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_incremental_backup_is_the_disk(sr: Sr) -> None:
+    purpose(sr.call, "nbd")
+    vdi = sr.create()
+    sr.write(vdi, MIB, CONTENT)
+    sr.call("VDI.enable_cbt", vdi)
+    backup, before = bytearray(8 * MIB), ""
+    for offset in (3 * MIB + 5, 0, 8 * MIB - 70_000):
+        taken = sr.call("VDI.snapshot", vdi)
+        blocks = range(8 * MIB // BLOCK)
+        if before:
+            bitmap = base64.b64decode(sr.call("VDI.list_changed_blocks", before, taken))
+            blocks = [block for block in blocks if bitmap[block // 8] & 0x80 >> block % 8]
+            assert 0 < len(blocks) < 4
+        (info,) = sr.call("VDI.get_nbd_info", taken)
+        with client(info) as one:
+            one.start_tls(info["cert"])
+            assert one.go(info["exportname"])[0] == ACK
+            for block in blocks:
+                backup[block * BLOCK : (block + 1) * BLOCK] = one.read(block * BLOCK, BLOCK)
+        sr.call("VDI.data_destroy", taken)  # it waits for the control domain to let go of the disk
+        assert backup == sr.read(vdi, 0, 8 * MIB)
+        if before:
+            sr.call("VDI.destroy", before)
+        before = taken
+        sr.write(vdi, offset, CONTENT[:70_000])
 
 
 def test_a_client_without_a_right_is_refused(sr: Sr, snapshot: str, xapi_host: EmbeddedHost) -> None:
