@@ -158,7 +158,7 @@ def test_nonsense_ends_a_channel_and_nothing_else(there: Side) -> None:
                 talk.line.sendall(b"j\xff\xff\xff\xff" + b"x" * 100)
             case 3:
                 wrong = chance.choice(["document", "disks", "host"])
-                told = talk.ask("begin", **begin(there, document, **{wrong: chance.choice([7, None, "x", {"a": 1}])}))
+                told = talk.ask("begin", **{**begin(there, document), wrong: chance.choice([7, None, "x", {"a": 1}])})
                 assert "error" in told
             case 4:
                 talk.ask("begin", **begin(there, document))
