@@ -100,6 +100,11 @@ class Match:
             raise ValueError("every is at least 1")
         self.random = random.Random(self.seed)
 
+    def reseed(self, seed: int) -> None:
+        """Begin the random numbers anew."""
+        self.seed = seed
+        self.random = random.Random(seed)
+
     def applies(self, call: Received, elapsed: float) -> bool:
         """Whether it fires for this call, ``elapsed`` seconds after it was added; counts as it decides.
 

@@ -45,7 +45,9 @@ class Source:
     def error(self, path: str, why: str) -> ScenarioError:
         """The error of a member."""
         line = self._line(path)
-        place = ":".join(str(part) for part in (self.name, line) if part)
+        place = self.name or (f"line {line}" if line else "")
+        if self.name and line:
+            place += f":{line}"
         return ScenarioError(": ".join(part for part in (place, path, why) if part))
 
     def _line(self, path: str) -> int | None:

@@ -143,7 +143,7 @@ class Scenario:
             if any(other.name == rule.name for other in found):
                 raise reader.error("name", f"{rule.name!r} is the name of another rule")
             if not own:
-                rule.random.seed(derived_seed(self.seed if seed is None else seed, rule.name))
+                rule.reseed(derived_seed(self.seed if seed is None else seed, rule.name))
             found.append(rule)
         return found
 
@@ -157,14 +157,14 @@ class Scenario:
                 raise reader.error("name", f"{event.name!r} is the name of another event")
             if event.when is not None:
                 event.when.name = event.name
-                event.when.random.seed(derived_seed(self.seed if seed is None else seed, event.name))
+                event.when.reseed(derived_seed(self.seed if seed is None else seed, event.name))
             found.append(event)
         return found
 
 
 def derived_seed(seed: int, name: str) -> int:
     """The seed of one part of a scenario: the same in every process."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big")
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:6], "big")
 
 
 def read_scenario(text: str, name: str = "") -> Scenario:
