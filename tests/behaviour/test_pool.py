@@ -48,6 +48,41 @@ def test_a_disabled_host_starts_no_vm(xapi: Caller) -> None:
     assert xapi("host.get_enabled", host) is True
 
 
+def test_an_enabled_host_is_neither_rebooted_nor_shut_down(xapi: Caller) -> None:
+    host = xapi("host.get_all")[-1]
+    for call in ("host.reboot", "host.shutdown"):
+        with pytest.raises(errors.HostNotDisabled):
+            xapi(call, host)
+
+
+def test_a_living_host_is_not_powered_on(xapi: Caller) -> None:
+    host = xapi("host.get_all")[-1]
+    with pytest.raises(errors.HostIsLive) as refusal:
+        xapi("host.power_on", host)
+    assert refusal.value.host == host
+
+
+def test_the_coordinator_is_not_ejected_nor_is_nobody(xapi: Caller) -> None:
+    (pool,) = xapi("pool.get_all_records").values()
+    with pytest.raises(errors.InternalError):
+        xapi("pool.eject", pool["master"])
+    with pytest.raises(errors.HostOffline):
+        xapi("pool.eject", "OpaqueRef:nobody")
+
+
+def test_members_are_told_again_whom_to_follow(xapi: Caller) -> None:
+    (pool,) = xapi("pool.get_all_records").values()
+    members = {host for host in xapi("host.get_all") if host != pool["master"]}
+    assert set(xapi("pool.recover_slaves")) == members
+    assert xapi("host.is_in_emergency_mode") is False
+
+
+def test_naming_the_coordinator_again_changes_nothing(xapi: Caller) -> None:
+    (pool,) = xapi("pool.get_all_records").values()
+    xapi("pool.designate_new_master", pool["master"])
+    assert next(iter(xapi("pool.get_all_records").values()))["master"] == pool["master"]
+
+
 def test_a_member_names_the_coordinator(xapi: Caller, target: Target) -> None:
     (pool,) = xapi("pool.get_all_records").values()
     coordinator = xapi("host.get_address", pool["master"])

@@ -11,12 +11,17 @@
 # under the License.
 """The client while a pool loses its coordinator and gets another: each call happens once, or its caller is told."""
 
+import json
+import ssl
 import threading
 from collections.abc import Callable
+from http.client import HTTPSConnection
+from pathlib import Path
 from time import monotonic
+from urllib.parse import urlsplit
 
 from xapi_caller import Caller
-from xapikit.client import XapiClient, errors
+from xapikit.client import TlsPolicy, XapiClient, errors
 from xapikit.host import EmbeddedHost
 from xapikit.host.pytest_plugin import XapiFactory, xapi_factory  # noqa: F401 - a fixture
 
@@ -81,13 +86,14 @@ def wait(happened: Callable[[], bool]) -> None:
         pause.wait(0.01)
 
 
-def client_of(xapi: EmbeddedHost, url: str | None = None) -> XapiClient:
+def client_of(xapi: EmbeddedHost, url: str | None = None, pin: str | None = None) -> XapiClient:
     return XapiClient(
         url or xapi.url,
         username="root",
         password=xapi.password,
         originator="tests",
         cache_classes=["pool", "host", "network"],
+        tls=TlsPolicy(fingerprint=pin) if pin else None,
     )
 
 
@@ -171,3 +177,53 @@ def test_the_cache_alone_finds_the_new_coordinator(xapi_factory: XapiFactory) ->
             lambda cache: cache.in_step and any(row["master"] == ref for row in cache.records("pool").values()), 30
         )
         assert client.endpoint == xapi.hosts[2].url
+
+
+def test_calls_follow_a_pool_whose_hosts_are_different_servers(xapi_factory: XapiFactory, tmp_path: Path) -> None:  # noqa: F811
+    pool = xapi_factory(state=tmp_path / "pool", names=["alpha"], https=True, http=False, password="secret")
+    host = xapi_factory(state=tmp_path / "host", names=["beta"], https=True, http=False, password="other")
+    with client_of(host, pin=host.fingerprint) as admin:
+        admin.call("pool.join", urlsplit(pool.url).netloc, "root", "secret")
+    wait(lambda: host.front is not None and host.front.connected)
+    # the client knows the host that joined, and its certificate, alone
+    with client_of(pool, host.urls[0], pin=host.fingerprint) as client:
+        client.cache.start(20)
+        assert client.endpoint == pool.url
+        joined = next(ref for ref, row in client.cache.records("host").items() if row["name_label"] == "beta")
+        with Workers(client) as workers:
+            workers.advance(20)
+            old = pool.pool
+            try:
+                client.call("pool.designate_new_master", joined)
+            except errors.MaybeSent:
+                pass  # it restarts the toolstack, maybe before the answer is out
+            wait(lambda: pool.running and pool.pool is not old)
+            workers.advance(20)
+            assert client.endpoint == host.url
+            # the coordinator's server dies; the other one takes over
+            host.stop()
+            wait(lambda: not pool.pool.machines.answers(joined))
+            old = pool.pool
+            local = XapiClient(pool.hosts[0].url, username="root", password="secret", originator="admin",
+                               tls=TlsPolicy(fingerprint=pool.fingerprint))  # fmt: skip
+            session = local.call("session.slave_local_login_with_password", "root", "secret")
+            local.close()
+            emergency(pool, session)
+            wait(lambda: pool.running and pool.pool is not old)
+            workers.advance(20)
+            assert client.endpoint == pool.url
+            host.start()
+            wait(lambda: host.front is not None and host.front.connected)
+        workers.check([record["name_label"] for record in client.call("network.get_all_records").values()])
+        client.cache.wait_for(lambda cache: cache.in_step and len(cache.records("host")) == 2, 20)
+
+
+def emergency(xapi: EmbeddedHost, session: str) -> None:
+    """Let the first host of a pool take over, with a session of that host alone."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "pool.emergency_transition_to_master", "params": [session]})
+    connection = HTTPSConnection(urlsplit(xapi.hosts[0].url).netloc, timeout=20, context=context)
+    connection.request("POST", "/jsonrpc", body)
+    assert "result" in json.loads(connection.getresponse().read())
+    connection.close()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -87,6 +87,8 @@ class HostAddress:
     address: str
     http_port: int | None = None
     https_port: int | None = None
+    certificate: str = field(default="", repr=False)
+    """PEM of what https is served with there; empty: as at the other hosts of this server."""
 
     @property
     def http_url(self) -> str | None:
@@ -203,6 +205,12 @@ class Pool:
             if machine is not None and machine.state
             else self.settings
         )
+
+    def certificate_of(self, host: str) -> str:
+        """PEM of the certificate that a host shows; empty when https is not served."""
+        where = self.hosts.get(host)
+        own = self.certificate.pem if self.certificate is not None else ""
+        return where.certificate or own if where is not None else own
 
     def show_addresses(self, tx: Transaction) -> None:
         """Enter where the hosts are reached; with a port where some of them have come from other servers, and an

@@ -233,7 +233,8 @@ class ServedFront:
         self.doors = doors
         http, https = doors.place(0)
         ports = http.port if http else None, https.port if https else None
-        where = HostAddress(f"OpaqueRef:{self.known.host}", addresses[0], *ports)
+        pem = self.certificate.pem if self.certificate is not None else ""
+        where = HostAddress(f"OpaqueRef:{self.known.host}", addresses[0], *ports, pem)
         accounts = dict(self._setup.accounts)
         self.front = Front(self._setup.settings, self.known, doors, where, accounts, self._setup.restart)
         self.where = where

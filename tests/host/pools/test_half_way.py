@@ -11,7 +11,7 @@
 # under the License.
 """Joining and ejecting that are cut off half-way: a host is in one pool or in the other, never in both or in none.
 
-``XAPI_JOIN_ROUNDS=50`` makes the long form of the kills.
+The kills are slow (``-m slow``); ``XAPI_JOIN_ROUNDS=50`` makes more of them.
 """
 
 import http.client
@@ -32,10 +32,10 @@ import pytest
 
 from xapi_caller import Caller, CallFailed
 from xapikit.host import EmbeddedHost
-from xapikit.host.members import leaving, link
+from xapikit.host.members import carrying, leaving, link
 from xapikit.host.pytest_plugin import XapiFactory
 
-ROUNDS = int(os.environ.get("XAPI_JOIN_ROUNDS", "1"))
+ROUNDS = int(os.environ.get("XAPI_JOIN_ROUNDS", "6"))
 
 
 def wait(happened: Callable[[], Any], seconds: float = 30) -> Any:
@@ -103,10 +103,8 @@ def test_an_attempt_that_was_given_up_is_not_taken_any_more(pools: tuple[Embedde
     assert link.ask(home, {"purpose": "settle", "host": uuid, "join": "late"}) == {"taken": False}
     attempt.write(host.settings.state, link.JOINING)
     caller = Caller(pool.url, password="secret")
-    from xapikit.host.members import carrying
-
     bundle = carrying.pick(host.pool.store, host.pool.coordinator)
-    places = {"address": "127.0.0.1", "http_port": 1, "https_port": None}
+    places = {"address": "127.0.0.1", "http_port": 1, "https_port": None, "certificate": ""}
     message = {"purpose": "join", "join": "late", "session": caller.session, "bundle": bundle, **places}
     said = link.ask(home, {**message, "state": str(host.settings.state)})
     assert said == {"taken": False, "error": ["OPERATION_NOT_ALLOWED", "the host has given this attempt up"]}
@@ -210,6 +208,7 @@ def says(server: Server, password: str) -> list[str]:
     return []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60 + 30 * ROUNDS)
 def test_a_kill_in_the_middle_of_joining_leaves_the_host_in_one_pool(tmp_path: Path) -> None:
     choose = random.Random(ROUNDS)

@@ -13,7 +13,7 @@
 
 import threading
 from collections.abc import Callable
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -229,6 +229,22 @@ def test_a_joined_host_can_be_the_coordinator(pools: tuple[EmbeddedHost, Embedde
     assert pool.url == host.url
     again = Caller(host.url, password=pool.password)
     assert len(again("host.get_all")) == 2 and again("VM.get_all")
+
+
+def test_a_joined_host_can_be_powered_off(pools: tuple[EmbeddedHost, EmbeddedHost]) -> None:
+    pool, host = pools
+    caller = join(pool, host)
+    member = next(ref for ref, row in caller("host.get_all_records").items() if row["name_label"] == "beta")
+    vm = guest(caller, "guest", disk(caller, local_sr(caller, member)))
+    caller("VM.start", vm, False, False)
+    assert caller("VM.get_resident_on", vm) == member
+    pool.power_off("beta")
+    with pytest.raises((OSError, HTTPException)):
+        Caller(host.url, password=pool.password)
+    assert caller.error("VM.hard_reboot", vm) == ["CANNOT_CONTACT_HOST", member]
+    pool.power_on("beta")
+    assert refusal(host.url, pool.password) == ["HOST_IS_SLAVE", address(pool)]
+    assert caller("VM.get_power_state", vm) == "Halted"
 
 
 def test_an_ejected_host_is_a_fresh_pool_of_its_own(pools: tuple[EmbeddedHost, EmbeddedHost]) -> None:

@@ -79,6 +79,15 @@ def recover_slaves(ctx: Context) -> list[str]:
     return ctx.pool.machines.rally(ctx.pool.coordinator)
 
 
+@implements("pool.hello")
+def hello(ctx: Context, host_uuid: str, host_address: str) -> str:
+    """A member introduces itself; what it is answered is whether the pool knows it and can reach it."""
+    host = ctx.store.by_uuid("host", host_uuid)
+    if host is None:
+        return "unknown_host"
+    return "ok" if ctx.pool.machines.answers(host) else "cannot_talk_back"
+
+
 @implements("pool.is_slave")
 def is_slave(ctx: Context, host: str) -> bool:
     """Whether the host that serves the call is a member: the argument is ignored, as on a host."""

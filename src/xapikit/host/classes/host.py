@@ -230,7 +230,7 @@ def ha_xapi_healthcheck(ctx: Context) -> bool:
 @implements("host.get_server_certificate")
 def get_server_certificate(ctx: Context, host: str) -> str:
     ctx.store.get("host", host)
-    return ctx.pool.certificate.pem if ctx.pool.certificate else ""
+    return ctx.pool.certificate_of(host)
 
 
 @implements("host.get_management_interface")

@@ -163,7 +163,7 @@ class Front:
 
     def _stay_connected(self) -> bool:
         """Be connected for as long as that lasts. True when the host was put out of the pool."""
-        places = {name: getattr(self._where, name) for name in ("address", "http_port", "https_port")}
+        places = {name: getattr(self._where, name) for name in ("address", "http_port", "https_port", "certificate")}
         with link.call(self._link.home, {"purpose": "stay", "host": self._link.host, **places}) as stay:
             with self._lock:
                 self._stay = stay

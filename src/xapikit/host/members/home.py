@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 
+_PLACES = ("address", "http_port", "https_port", "certificate")
+"""What a front says of where it listens."""
+
+
 class Home:
     """Answers the fronts of one pool."""
 
@@ -51,7 +55,9 @@ class Home:
         for ref, row in pool.store.all("host").items():
             machine = pool.machines.known().get(row["uuid"])
             if machine is not None and machine.state:
-                pool.hosts[ref] = HostAddress(ref, machine.address, machine.http_port, machine.https_port)
+                pool.hosts[ref] = HostAddress(
+                    ref, machine.address, machine.http_port, machine.https_port, machine.certificate
+                )
 
     def open(self, serve: ServeHost) -> None:
         """Answer from now on; ``serve`` answers what fronts pass on."""
@@ -128,7 +134,7 @@ class Home:
         if ref is None or machine is None or not machine.state:
             link.send(connection, {"member": False, "ejected": machine is not None and machine.ejected})
             return
-        places = {name: message[name] for name in ("address", "http_port", "https_port")}
+        places = {name: message[name] for name in _PLACES}
         self._pool.machines.change(ref, **places)
         self._pool.hosts[ref] = HostAddress(ref, **places)
         with self._pool.store.transaction() as tx:
@@ -175,6 +181,8 @@ class Home:
         pool, bundle, join = self._pool, message["bundle"], str(message["join"])
         (row,) = bundle["host"].values()
         uuid, state = row["uuid"], Path(str(message["state"]))
+        if pool.store.by_uuid("host", uuid) is not None:
+            raise ApiError("OPERATION_NOT_ALLOWED", "Host is already part of a pool")
         # the file names the attempt: a directory that is only called the same is another machine's
         try:
             seen = link.Link.read(state)
@@ -182,16 +190,22 @@ class Home:
             seen = None
         if seen is None or seen.join != join:
             raise ApiError("OPERATION_NOT_ALLOWED", f"the pool's server cannot see the host's directory {state}")
-        places = {name: message[name] for name in ("address", "http_port", "https_port")}
+        places = {name: message[name] for name in _PLACES}
         _copy_programs(state, pool.state, uuid)
         _copy_variables(state, pool.state, [vm["uuid"] for vm in bundle.get("VM", {}).values()])
         pool.machines.admit(uuid, Machine(state=str(state), join=join, **places))
-        with pool.store.transaction() as tx:
-            if join in self._refused:
-                raise ApiError("OPERATION_NOT_ALLOWED", "the host has given this attempt up")
-            ref = carrying.adopt(tx, bundle, cpus=pool.settings.cpus)
-            # before anybody sees the row: whoever sees it asks where it is
-            pool.hosts[ref] = HostAddress(ref, **places)
+        ref = ""
+        try:
+            with pool.store.transaction() as tx:
+                if join in self._refused:
+                    raise ApiError("OPERATION_NOT_ALLOWED", "the host has given this attempt up")
+                ref = carrying.adopt(tx, bundle, cpus=pool.settings.cpus)
+                # before anybody sees the row: whoever sees it asks where it is
+                pool.hosts[ref] = HostAddress(ref, **places)
+        except BaseException:
+            pool.hosts.pop(ref, None)
+            pool.machines.drop(uuid)
+            raise
         for sr, record in pool.store.all("SR").items():
             if any(pool.store.get("PBD", pbd)["host"] == ref for pbd in record["PBDs"]):
                 pool.storage.forget_repository(sr)

@@ -71,6 +71,7 @@ def _ask(pool: Pool, known: Link, session: str) -> None:
         "address": where.address,
         "http_port": where.http_port,
         "https_port": where.https_port,
+        "certificate": pool.certificate_of(pool.coordinator),
         "bundle": carrying.pick(pool.store, pool.coordinator),
     }
     try:

@@ -22,7 +22,7 @@ import json
 import os
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,8 @@ class Machine:
     http_port: int | None = None
     https_port: int | None = None
     """Where its front listens."""
+    certificate: str = field(default="", repr=False)
+    """PEM of what its front shows."""
     ejected: bool = False
     """It is being put out of the pool, or was: the database decides which."""
     name: str = ""
@@ -130,7 +132,9 @@ class Machines:
     def hear(self, uuid: str, *, there: bool) -> None:
         """The front of a host has come, or gone."""
         with self._lock:
-            machine = self._by_uuid[uuid]
+            machine = self._by_uuid.get(uuid)
+            if machine is None:  # ejected and gone meanwhile
+                return
             if there:
                 self._silent.discard(uuid)
                 if machine.on:

@@ -13,7 +13,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +35,11 @@ _COMMON = (
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Allow-Headers", "X-Requested-With"),
 )
+
+
+_ASKED = "x-xenapi-request-host-certificate-thumbprint"
+_TOLD = "x-xenapi-response-host-certificate-thumbprint"
+_THUMBPRINTS = {"sha-256:master": "sha256", "sha-1:master": "sha1"}
 
 
 class Rpc:
@@ -80,9 +87,22 @@ class Rpc:
         keep = request.keep_alive
         headers = [("connection", "keep-alive" if keep else "close")]
         headers += [(name, value.format(type=content_type)) for name, value in _COMMON]
+        headers += self._thumbprint(request, host) if b"HOST_IS_SLAVE" in reply else []
         connection.reply("200 OK", headers, reply, version=request.version)
         self._pool.answered()
         return keep
+
+    def _thumbprint(self, request: HttpRequest, host: str) -> list[tuple[str, str]]:
+        """A member that is asked for it tells what certificate the coordinator shows (wire reference 1.2)."""
+        algorithm = _THUMBPRINTS.get(request.headers.get(_ASKED, ""))
+        if algorithm is None or host == self._pool.coordinator:
+            return []
+        pem = self._pool.certificate_of(self._pool.coordinator)
+        if not pem:
+            return []
+        name = request.headers[_ASKED].partition(":")[0]
+        digest = hashlib.new(algorithm, ssl.PEM_cert_to_DER_cert(pem), usedforsecurity=False).hexdigest()
+        return [(_TOLD, f"{name}:{digest}")]
 
     def _answer(self, call: Request, origin: Origin, verdict: Verdict) -> bytes | None:
         """The reply, or None when a fault cuts the connection."""

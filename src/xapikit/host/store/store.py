@@ -226,8 +226,11 @@ class Store:
             tx.derived = True
 
     def seal(self) -> None:
-        """Refuse every change of what is kept (HOST_STILL_BOOTING) from now on; tasks and sessions go on."""
+        """Refuse every change of what is kept (HOST_STILL_BOOTING) from now on; tasks and sessions go on. Raises that
+        when it is sealed already."""
         with self._writer:
+            if self._sealed:
+                raise ApiError("HOST_STILL_BOOTING")
             self._sealed = True
 
     def unseal(self) -> None:
