@@ -51,3 +51,12 @@ def test_xen_orchestra_makes_backs_up_and_restores_a_vm_and_vhd_lib_reads_the_ch
     xapi = xapi_factory()
     assert node(modules, "xo_vm.mjs", xapi.url, xapi.password, tmp_path)[-1] == "done"
     assert node(modules, "vhd_chain.cjs", tmp_path)[-1] == "done"
+
+
+def test_archives_that_xen_orchestra_writes_are_imported(
+    xapi_factory: XapiFactory,  # noqa: F811
+    node_with: Callable[..., Path],
+) -> None:
+    modules = node_with("@xen-orchestra/xapi@8.10.5", "xen-api@4.7.6", "vhd-lib@4.15.0", "@xen-orchestra/xva@1.0.3")
+    xapi = xapi_factory()
+    assert node(modules, "xo_xva.mjs", xapi.url, xapi.password)[-1] == "done"
