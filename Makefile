@@ -60,7 +60,7 @@ crash: venv ## kill the embedded host 100 times under load, for rows, disks, pow
 fuzz: venv ## hostile requests, disk images and archives by the thousand, and clients that follow events of random changes
 	@XAPI_HOSTILE_REQUESTS=$(FUZZ_REQUESTS) XVA_FUZZ_ROUNDS=$$(($(FUZZ_REQUESTS) / 20)) $(BIN)/python -m pytest -q -s \
 		tests/host/test_hostile.py tests/host/storage/test_hostile_transfers.py tests/host/handlers/test_hostile_archives.py \
-		tests/host/test_event_property.py
+		tests/host/test_event_property.py tests/host/dom0/test_hostile_xenstore.py
 
 features: venv ## run the tests and write the feature table, docs/features.rst, from what they prove
 	@rm -f .feature-outcomes

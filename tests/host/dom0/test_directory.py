@@ -67,6 +67,18 @@ def test_srs_are_mounted_while_they_are_plugged(xapi_host: EmbeddedHost, call: C
     assert mount.is_dir()
 
 
+def test_files_of_an_sr_are_looked_at_with_the_tool_of_dom0(xapi_host: EmbeddedHost, call: Caller) -> None:
+    one = Machine.make(xapi_host, call)
+    vdi = call("VBD.get_VDI", call("VM.get_VBDs", one.vm)[0])
+    mount = root(xapi_host) / "run/sr-mount" / call("SR.get_uuid", call("VDI.get_SR", vdi))
+    file = mount / f"{call('VDI.get_uuid', vdi)}.vhd"
+    done = subprocess.run(
+        [str(root(xapi_host) / "usr/bin/vhd-util"), "query", "-v", "-f", "-n", str(file)],
+        env={}, stdout=subprocess.PIPE, text=True, timeout=SECONDS, check=True,
+    )  # fmt: skip
+    assert done.stdout == "2\nhidden: 0\n"
+
+
 def test_what_programs_put_there_stays(xapi_host: EmbeddedHost) -> None:
     where = root(xapi_host)
     (where / "images/instance").mkdir()

@@ -41,6 +41,13 @@ _DIRECTORIES: Final = (
 )  # fmt: skip
 _XENSTORE: Final = ("read", "write", "rm", "exists", "list", "ls", "chmod", "watch")
 _LONGEST_INTERPRETER: Final = 120
+_SOURCES: Final = Path(__file__).parents[3]
+_VHD_UTIL: Final = """{interpreter}
+import sys
+sys.path.insert(0, {place!r})
+from xapikit.vhd.command import main
+sys.exit(main())
+"""
 
 
 class Dom0Directory:
@@ -80,8 +87,11 @@ class Dom0Directory:
 
     def _commands(self, root: Path) -> None:
         text = (resources.files("xapikit.host.dom0") / "tools" / "xenstore").read_text(encoding="utf-8")
+        interpreter = text.partition("\n")[0]
         if len(sys.executable) <= _LONGEST_INTERPRETER and not any(c.isspace() for c in sys.executable):
-            text = f"#!{sys.executable}\n" + text.partition("\n")[2]
+            interpreter = f"#!{sys.executable}"
+        text = f"{interpreter}\n{text.partition(chr(10))[2]}"
+        _write(root / "usr/bin/vhd-util", _VHD_UTIL.format(interpreter=interpreter, place=str(_SOURCES)), mode=0o755)
         program = root / "usr/bin/xenstore"
         _write(program, text, mode=0o755)
         for command in _XENSTORE:
