@@ -321,6 +321,14 @@ def test_each_host_serves_the_disks_that_it_has(xapi_factory: Callable[..., Embe
     with client(elsewhere) as one:
         assert one.go(info["exportname"])[1].startswith(b"SR_NOT_ATTACHED")
         assert one.go(elsewhere["exportname"])[0] == ACK
+        xapi.power_off("host2")
+        assert one.socket.recv(1) == b"", "with its power its clients are gone"
+    with pytest.raises(OSError):
+        Client(elsewhere["address"], int(elsewhere["port"]))
+    xapi.power_on("host2")
+    (_, back) = call("VDI.get_nbd_info", everywhere)
+    with client(back) as one:
+        assert back["address"] == "127.0.0.2" and one.go(back["exportname"])[0] == ACK
     call.close()
 
 

@@ -31,13 +31,15 @@ def get_nbd_info(ctx: Context, vdi: str) -> list[dict[str, Any]]:
         raise ApiError("VDI_INCOMPATIBLE_TYPE", vdi, type_text(row["type"]))
     found = []
     for host in ctx.pool.storage.hosts_with(row["SR"]):
-        for address in addresses(ctx.store, host):
+        places = addresses(ctx.store, host)
+        port = ctx.pool.nbd.port(host) if places else None
+        for address in places if port is not None else ():
             certificate = ctx.pool.nbd.certificate
             found.append(
                 {
                     "exportname": export_name(row["uuid"], ctx.session),
                     "address": address,
-                    "port": ctx.pool.nbd.port(host),
+                    "port": port,
                     "cert": certificate.pem,
                     "subject": certificate.subject,
                 }

@@ -37,6 +37,7 @@ def guests(pool: Pool, host: str) -> list[str]:
 def lost(pool: Pool, host: str) -> None:
     """A host went off without a word: its guests are gone, the database still has them running."""
     pool.machines.change(host, on=False)
+    pool.nbd.cut(host)
     for vm in guests(pool, host):
         pool.domains.end(vm)
     pool.heartbeat.kick()

@@ -50,9 +50,10 @@ class Nbd:
         self._file = pool.state / "run" / "nbd-port"
         self._lock = threading.Lock()
         self._listening: dict[str, socket.socket] = {}
-        self._sessions: set[Session] = set()
+        self._sessions: dict[Session, str] = {}
+        """Each with the host that serves it."""
         self._certificate: ServerCertificate | None = None
-        self._watch = pool.store.watch(("network", "PIF"))
+        self._watch = pool.store.watch(("network", "PIF", "host"))
         self._thread: threading.Thread | None = None
         self._stopped = False
         # before storage gives the disks of attached VBDs their locks back
@@ -68,27 +69,37 @@ class Nbd:
         """Turn all clients away."""
         with self._lock:
             self._stopped = True
-            sessions, listening = list(self._sessions), list(self._listening.values())
+            hosts = list(self._listening)
         self._watch.wake()
-        for one in listening:
-            with contextlib.suppress(OSError):  # wakes accept(); not every system allows it
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-        for session in sessions:
-            session.cut()
+        for host in hosts:
+            self.cut(host)
         if self._thread is not None:
             self._thread.join()
 
+    def cut(self, host: str) -> None:
+        """A host goes off, or out of the pool: nobody listens there any more, and its clients are cut."""
+        with self._lock:
+            listening = self._listening.pop(host, None)
+            sessions = [session for session, served in self._sessions.items() if served == host]
+        if listening is not None:
+            with contextlib.suppress(OSError):  # wakes accept(); not every system allows it
+                listening.shutdown(socket.SHUT_RDWR)
+            listening.close()
+        for session in sessions:
+            session.cut()
+
     def _follow(self) -> None:
-        """Begin to listen where a network gets the purpose."""
+        """Begin to listen where a network gets the purpose, and end where a host leaves the pool."""
         with self._watch:
             while not self._stopped:
-                for host in self._pool.store.all("host"):
+                hosts = self._pool.store.all("host")
+                with self._lock:
+                    gone = self._listening.keys() - hosts.keys()
+                for host in gone:
+                    self.cut(host)
+                for host in hosts:
                     if addresses(self._pool.store, host):
-                        try:
-                            self.port(host)
-                        except OSError as error:
-                            LOG.error("no NBD on a host: %s", error)
+                        self.port(host)
                 self._watch.wait(None)
 
     # where -------------------------------------------------------------------------------------------------------
@@ -105,19 +116,23 @@ class Nbd:
                 self._certificate = made
             return self._certificate
 
-    def port(self, host: str) -> int:
-        """The port of a host, which listens there from now on. Raises OSError."""
+    def port(self, host: str) -> int | None:
+        """The port of a host, which listens there from now on; None for one that is off or cannot."""
         with self._lock:
             listening = self._listening.get(host)
             if listening is None:
-                if self._stopped:
-                    raise OSError(errno.ESHUTDOWN, "the server ends")
-                listening = self._listening[host] = self._bind(host)
+                where = self._pool.hosts.get(host)
+                if self._stopped or where is None or not self._pool.machines.is_on(host):
+                    return None
+                try:
+                    listening = self._listening[host] = self._bind(where.address)
+                except OSError as error:
+                    LOG.error("no NBD on the host at %s: %s", where.address, error)
+                    return None
                 threading.Thread(target=self._accept, args=(listening, host), name="nbd-accept", daemon=True).start()
             return int(listening.getsockname()[1])
 
-    def _bind(self, host: str) -> socket.socket:
-        address = self._pool.hosts[host].address
+    def _bind(self, address: str) -> socket.socket:
         wanted = int(self._pool.settings.options.get("nbd_port") or 0)
         if wanted:
             return bind(address, wanted).socket
@@ -160,7 +175,7 @@ class Nbd:
             with self._lock:
                 if self._stopped or len(self._sessions) >= MAX_CONNECTIONS:
                     return
-                self._sessions.add(session)
+                self._sessions[session] = host
             end.callback(self._leave, session)
             try:
                 self._serve(session, export)
@@ -171,7 +186,7 @@ class Nbd:
 
     def _leave(self, session: Session) -> None:
         with self._lock:
-            self._sessions.discard(session)
+            self._sessions.pop(session, None)
 
     def _serve(self, session: Session, export: Export) -> None:
         connection = session.socket
