@@ -14,13 +14,11 @@
 import json
 import random
 import shutil
-import tarfile
 from pathlib import Path
 
 import pytest
 
 from clients.conftest import run
-from xapi_caller import Caller
 from xapikit.client import XapiClient
 from xapikit.host.pytest_plugin import XapiFactory, xapi_factory  # noqa: F401
 
@@ -121,40 +119,3 @@ def test_curl_backs_up_and_restores_a_vm(xapi_factory: XapiFactory, tmp_path: Pa
         assert run("tar", "tf", metadata).split() == ["ova.xml"]
         curl("-T", metadata, f"{xapi.url}/import_metadata?dry_run=true&restore=true&force=true")
         assert not client.call("task.get_all_where", 'field "status" = "pending"')
-
-
-def test_curl_exports_a_vm_and_imports_it_again(xapi_factory: XapiFactory, tmp_path: Path) -> None:  # noqa: F811
-    xapi = xapi_factory(options={"timed_delay": "0"})
-    call = Caller(xapi.url, password=xapi.password)
-
-    def curl(*words: str | Path) -> str:
-        return run("curl", "-sS", "-f", "-u", f"root:{xapi.password}", "-m", "60", *words)
-
-    sr = next(ref for ref, row in call("SR.get_all_records").items() if row["type"] == "ext")
-    vm = call("VM.clone", call("VM.get_by_name_label", "Other install media")[0], "exported <é>")
-    call("VM.provision", vm)
-    disk = {"SR": sr, "virtual_size": SIZE, "type": "user", "sharable": False, "read_only": False, "other_config": {}}
-    vdi = call("VDI.create", disk)
-    vbd = {"VM": vm, "VDI": vdi, "userdevice": "0", "bootable": True, "mode": "RW", "type": "Disk", "empty": False}
-    call("VBD.create", {**vbd, "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}})
-    raw, xva, back = tmp_path / "disk.raw", tmp_path / "vm.xva", tmp_path / "back.raw"
-    raw.write_bytes(random.Random(2).randbytes(3 << 20) + bytes(SIZE - (3 << 20)))
-    curl("-T", raw, f"{xapi.url}/import_raw_vdi?vdi={vdi}&format=raw")
-    # a client follows the transfer by a task of its own
-    task = call("task.create", "export", "")
-    curl("-o", xva, f"{xapi.url}/export?uuid={call('VM.get_uuid', vm)}&task_id={task}")
-    assert call("task.get_status", task) == "success"
-    with tarfile.open(xva) as archive:
-        assert archive.next().name == "ova.xml"
-    task = call("task.create", "import", "")
-    curl("-T", xva, f"{xapi.url}/import?sr_uuid={call('SR.get_uuid', sr)}&task_id={task}")
-    assert call("task.get_status", task) == "success"
-    imported = next(ref for ref in call("VM.get_by_name_label", "exported <é>") if ref != vm)
-    copy = call("VBD.get_VDI", call("VM.get_VBDs", imported)[0])
-    curl("-o", back, f"{xapi.url}/export_raw_vdi?vdi={copy}&format=raw")
-    assert back.read_bytes() == raw.read_bytes()
-    call("VM.start", imported, False, False)
-    uuid = call("VM.get_uuid", imported)
-    assert json.loads(curl(f"{xapi.url}/vm_rrd?uuid={uuid}"))["step"] == "5"
-    legend = json.loads(curl(f"{xapi.url}/rrd_updates?start=0&vm_uuid={uuid}"))["meta"]["legend"]
-    assert f"AVERAGE:vm:{uuid}:cpu0" in legend

@@ -109,6 +109,8 @@ class Killed(Generic[AnyLoad]):
                     caller = Caller(url, password=self.password)
                     check(number, caller, loads)
                     caller.close()
+                    if number % 10 == 0:
+                        print(f"{number} of {count} kills: all in order", flush=True)
                 if number == count:
                     process.terminate()
                     assert process.wait(END_SECONDS) == 0

@@ -43,7 +43,7 @@ class Rows(Load):
             self.destroyed.add(victim)
 
 
-@pytest.mark.timeout(60 + 10 * ROUNDS)
+@pytest.mark.timeout(60 + 30 * ROUNDS)
 def test_acknowledged_changes_survive_kill_and_transactions_are_whole(tmp_path: Path) -> None:
     seen: dict[str, str] = {}
     gone: set[str] = set()

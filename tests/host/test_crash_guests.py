@@ -173,14 +173,14 @@ def run(state: Path, kind: str, rounds: int) -> None:
         assert process.wait(60) == 0
 
 
-@pytest.mark.timeout(60 + 15 * ROUNDS)
+@pytest.mark.timeout(60 + 30 * ROUNDS)
 def test_timed_guests_and_the_power_of_vms_survive_kills(tmp_path: Path) -> None:
     run(tmp_path / "s", "timed", ROUNDS if "XAPI_CRASH_ROUNDS" in os.environ else 1)
 
 
 @pytest.mark.qemu
 @pytest.mark.slow
-@pytest.mark.timeout(60 + 15 * ROUNDS)
+@pytest.mark.timeout(60 + 30 * ROUNDS)
 @pytest.mark.skipif(accel.program() is None, reason="QEMU is not installed (apt-get install qemu-system-x86)")
 def test_real_guests_and_the_power_of_vms_survive_kills(tmp_path: Path) -> None:
     try:

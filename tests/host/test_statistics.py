@@ -14,6 +14,7 @@
 import http.client
 import json
 import math
+import threading
 import xml.etree.ElementTree as ElementTree
 from urllib.parse import urlsplit
 
@@ -21,7 +22,8 @@ import pytest
 
 from xapi_caller import Caller
 from xapikit.host import EmbeddedHost
-from xapikit.host.statistics.archive import Archive
+from xapikit.host.statistics.archive import STEP_SECONDS, Archive
+from xapikit.host.statistics.formats import full_json
 
 
 def get(xapi: EmbeddedHost, path: str, accept: str = "application/xml") -> tuple[int, str, str]:
@@ -84,3 +86,19 @@ def test_data_sources_over_the_api(call: Caller) -> None:
     assert not math.isnan(call("host.query_data_source", host, "memory_total_kib"))
     assert call.error("host.query_data_source", host, "nope")[0] == "INTERNAL_ERROR"
     assert call.error("host.query_data_source", "OpaqueRef:nope", "x") == ["HOST_OFFLINE", "OpaqueRef:nope"]
+
+
+def test_archives_are_read_while_samples_are_taken() -> None:
+    archive = Archive()
+    done = threading.Event()
+
+    def sample() -> None:
+        for moment in range(0, 20_000 * STEP_SECONDS, STEP_SECONDS):
+            archive.push(float(moment), {"load": 1.0})
+        done.set()
+
+    thread = threading.Thread(target=sample)
+    thread.start()
+    while not done.is_set():
+        assert json.loads(full_json(archive, {}))["rra"]
+    thread.join(10)

@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -32,7 +31,8 @@ class Consolidation:
 
     steps: int
     kept: int
-    rows: deque[tuple[int, Values]] = field(default_factory=deque)
+    rows: tuple[tuple[int, Values], ...] = ()
+    """Oldest first. Replaced and never changed: requests read it while samples are taken."""
     _sums: dict[str, tuple[float, int]] = field(default_factory=dict)
     _end: int = 0
 
@@ -59,11 +59,10 @@ class Consolidation:
             self._close()
 
     def _close(self) -> None:
-        self.rows.append((self._end, {name: total / count for name, (total, count) in self._sums.items()}))
+        row = self._end, {name: total / count for name, (total, count) in self._sums.items()}
+        self.rows = (*self.rows, row)[-self.kept :]
         self._sums = {}
         self._end = 0
-        while len(self.rows) > self.kept:
-            self.rows.popleft()
 
 
 class Archive:
@@ -83,7 +82,7 @@ class Archive:
         slot = int(moment) - int(moment) % STEP_SECONDS
         first = self.consolidations[0]
         if first.rows and first.rows[-1][0] == slot:
-            first.rows.pop()
+            first.rows = first.rows[:-1]
         for one in self.consolidations:
             one.push(slot, values)
         self.last_update = moment
@@ -107,5 +106,5 @@ class Archive:
         archive.last_update = float(data["last_update"])
         archive.last_values = {str(name): float(value) for name, value in data["last_values"].items()}
         for one, rows in zip(archive.consolidations, data["rows"], strict=True):
-            one.rows.extend((int(moment), dict(values)) for moment, values in rows)
+            one.rows = tuple((int(moment), dict(values)) for moment, values in rows)
         return archive

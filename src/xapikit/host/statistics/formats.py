@@ -132,6 +132,7 @@ def _definitions(archive: Archive, sources: Mapping[str, Source]) -> list[dict[s
 
 def _database(one: Consolidation, names: Sequence[str]) -> list[list[str]]:
     nothing = float("nan")
-    missing = one.kept - len(one.rows)
+    there = one.rows  # one reading: samples are taken meanwhile
+    missing = one.kept - len(there)
     rows = [["NaN"] * len(names)] * missing
-    return rows + [[number(values.get(name, nothing)) for name in names] for _, values in one.rows]
+    return rows + [[number(values.get(name, nothing)) for name in names] for _, values in there]
