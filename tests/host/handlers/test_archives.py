@@ -120,6 +120,21 @@ def test_a_restore_keeps_uuids_and_addresses(archives: Archives) -> None:
     assert (status, error[0]) == ("failure", "VM_BAD_POWER_STATE")
 
 
+def test_a_forced_restore_takes_the_place_of_the_vm(archives: Archives) -> None:
+    guest = archives.guest()
+    body = archives.archive(guest.uuid)
+    archives.call("VM.set_blocked_operations", guest.vm, {"destroy": "keep it"})
+    before = archives.everything()
+    assert archives.take(body, "restore=true&force=true")[1][1][0] == "OPERATION_BLOCKED"
+    assert archives.store.get("VM", guest.vm)["uuid"] == guest.uuid
+    archives.call("VM.set_blocked_operations", guest.vm, {})
+    (vm,) = archives.imported(body, "restore=true&force=true")
+    assert archives.store.by_uuid("VM", guest.uuid) == vm != guest.vm
+    assert archives.store.peek("VM", guest.vm) is None
+    assert archives.content(archives.disks(vm)[0]) == CONTENT
+    assert guest.vdi in before["VDI"] & archives.everything()["VDI"], "disks outlive their VM"
+
+
 def test_a_restore_does_not_share_a_mac_seed(archives: Archives) -> None:
     guest = archives.guest()
     body = archives.archive(guest.uuid)

@@ -22,6 +22,7 @@ from xapikit.host.classes import network as networks
 from xapikit.host.classes.vbd import create_vbd
 from xapikit.host.classes.vif import create_vif
 from xapikit.host.classes.vm.copied import new_generation_id
+from xapikit.host.classes.vm.facts import check
 from xapikit.host.classes.vm.record import create_vm, remove_vm
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
@@ -128,6 +129,7 @@ class Rows:
             raise ApiError("VM_BAD_POWER_STATE", old, HALTED, row["power_state"])
         if row["version"] >= version and not force:
             raise ApiError("VM_TO_IMPORT_IS_NOT_NEWER_VERSION", old, row["version"], version)
+        check(tx, old, "destroy")
         remove_vm(tx, old)
         return True
 
