@@ -74,6 +74,22 @@ def test_devices_come_and_go_and_media_change(xapi_host: EmbeddedHost, call: Cal
     assert one.value("cpu/1/availability") == "online"
     call("VM.set_memory_dynamic_range", one.vm, 128 * MIB, 192 * MIB)
     assert one.value("memory/target") == str(one.row["memory_target"] // 1024)
+    assert one.value("memory/dynamic-max") == str(192 * 1024)
+
+
+def test_networks_and_locks_of_a_nic_are_followed(xapi_host: EmbeddedHost, call: Caller) -> None:
+    one = Machine.make(xapi_host, call).start()
+    vif = call("VM.get_VIFs", one.vm)[0]
+    private = f"/xapi/{one.uuid}/private/vif/0"
+    call("VIF.set_locking_mode", vif, "locked")
+    call("VIF.set_ipv4_allowed", vif, ["192.0.2.1", "192.0.2.2"])
+    assert one.value(f"{private}/locking-mode") == "locked"
+    assert one.value(f"{private}/ipv4-allowed") == "192.0.2.1,192.0.2.2"
+    other = call("network.create", {"name_label": "n", "name_description": "", "MTU": 1500, "other_config": {}})
+    call("VIF.move", vif, other)
+    bridge = call("network.get_bridge", other)
+    assert one.value(f"/local/domain/0/backend/vif/{one.row['domid']}/0/bridge") == bridge != ""
+    assert one.value(f"{private}/network-uuid") == call("network.get_uuid", other)
 
 
 def test_live_data_is_what_set_xenstore_data_says(xapi_host: EmbeddedHost, call: Caller) -> None:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from xapikit.host.pool import Pool
-    from xapikit.host.store import Transaction
+    from xapikit.host.store import Commit, Transaction
 
 LOG = logging.getLogger(__name__)
 
@@ -51,6 +51,11 @@ SOCKET: Final = "run/xenstored/socket"
 SHORT: Final = 13
 """Characters of a host's uuid that name its socket: paths of sockets are short."""
 _SHUTDOWN: Final = "control/shutdown"
+_FOLLOWED: Final = {
+    "VM": ("memory_static_max", "memory_dynamic_min", "memory_dynamic_max"),
+    "VIF": ("network", "locking_mode", "ipv4_allowed", "ipv6_allowed"),
+}
+"""Fields of records whose changes a running domain's tree follows."""
 
 
 class Guests:
@@ -76,6 +81,7 @@ class Guests:
         self._sockets = socket_directory(self._run, "0" * SHORT + ".s")
         self._server = XenstoreServer()
         self._server.start()
+        self.pool.store.on_commit(self._rows_changed)
         for row in self.pool.store.all("host").values():
             self.xenstore(row["uuid"])
 
@@ -176,6 +182,25 @@ class Guests:
         with self.xenstore(domain.config.host).edit() as edit:
             if edit.exists(path):
                 _set(edit, path, str(size // tree.KIB))
+
+    def _rows_changed(self, commit: Commit) -> None:
+        """Memory limits, networks and locks of NICs of a running VM changed: dom0 sees them in XenStore."""
+        for change in commit.changes:
+            before, after = change.before, change.after
+            fields = _FOLLOWED.get(change.class_name)
+            if fields is None or before is None or after is None or all(before[f] == after[f] for f in fields):
+                continue
+            vm = change.ref if change.class_name == "VM" else after["VM"]
+            domain = self.pool.domains.peek(vm) if self.pool.domains is not None else None
+            if domain is None:
+                continue
+            if change.class_name == "VIF":
+                self.refresh(domain)
+                continue
+            home = home_of(domain.config.domid)
+            with self.xenstore(domain.config.host).edit() as edit:
+                for name, size in tree.memory_limits(after).items() if edit.exists(home) else ():
+                    _set(edit, f"{home}/memory/{name}", str(size))
 
     def remove(self, config: DomainConfig) -> None:
         """A domain is gone, and its tree goes with it."""

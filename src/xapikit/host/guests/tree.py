@@ -110,11 +110,18 @@ def remove_domain(edit: Edit, domid: int, uuid: str) -> None:
                 edit.rm(path)
 
 
-def memory(config: DomainConfig, vm: Row) -> dict[str, int]:
+def memory_limits(vm: Row) -> dict[str, int]:
+    """Limits of a VM's memory in KiB."""
     return {
         "static-max": vm["memory_static_max"] // KIB,
         "dynamic-min": vm["memory_dynamic_min"] // KIB,
         "dynamic-max": vm["memory_dynamic_max"] // KIB,
+    }
+
+
+def memory(config: DomainConfig, vm: Row) -> dict[str, int]:
+    return {
+        **memory_limits(vm),
         "target": config.memory_bytes // KIB,
         "initial-reservation": config.memory_bytes // KIB,
         "memory-offset": 0,
@@ -137,7 +144,7 @@ def write_dom0(edit: Edit, uuid: str, memory_bytes: int) -> None:
 
 def write_devices(edit: Edit, view: View, config: DomainConfig, media: Mapping[str, str] | None = None) -> None:
     """Make the devices in the store those of the configuration: add what is missing, remove what is gone, tell of
-    changed media. ``media`` names VDIs by VBD where the records do not yet."""
+    changed media, networks and locks. ``media`` names VDIs by VBD where the records do not yet."""
     domid = config.domid
     disks = {str(device_number(disk.position)): disk for disk in config.disks}
     nics = {str(nic.position): nic for nic in config.nics}
@@ -146,8 +153,8 @@ def write_devices(edit: Edit, view: View, config: DomainConfig, media: Mapping[s
         for device in edit.directory(path) if edit.exists(path) else ():
             if device not in wanted:
                 hotplug = f"/xapi/{config.vm}/hotplug/{domid}/{front}/{device}"
-                private = f"/xapi/{config.vm}/private/{front}/{device}"
-                for gone in (f"{path}/{device}", backend_path(kind, domid, device), hotplug, private):
+                private_data = _private(front, config, device)
+                for gone in (f"{path}/{device}", backend_path(kind, domid, device), hotplug, private_data):
                     if edit.exists(gone):
                         edit.rm(gone)
     for device, disk in disks.items():
@@ -161,9 +168,15 @@ def write_devices(edit: Edit, view: View, config: DomainConfig, media: Mapping[s
         kinds = {"virtual-device": device, "device-type": content["device-type"]}
         _write_device(edit, config, "vbd", DISKS, device, kinds, content, {"vbd-uuid": disk.uuid})
     for device, nic in nics.items():
-        if not edit.exists(backend_path(NICS, domid, device)):
+        back, private = backend_path(NICS, domid, device), _private_nic(view, nic)
+        if not edit.exists(back):
             front_end = {"handle": device, "mac": nic.mac, "mtu": nic.mtu, "disconnect": 0}
-            _write_device(edit, config, "vif", NICS, device, front_end, _nic(nic), _private_nic(view, nic))
+            _write_device(edit, config, "vif", NICS, device, front_end, _nic(nic, str(private["bridge"])), private)
+            continue
+        for path, content in ((back, {"bridge": private["bridge"]}), (_private("vif", config, device), private)):
+            for key, value in content.items():
+                if not edit.exists(f"{path}/{key}") or edit.read(f"{path}/{key}").decode() != str(value):
+                    edit.write(f"{path}/{key}", str(value))
 
 
 def _write_device(
@@ -177,7 +190,11 @@ def _write_device(
     others = {"frontend": path, "frontend-id": domid, "online": 1, "state": INIT_WAIT, "hotplug-status": "connected"}
     edit.graft(back, tree({**others, **back_end}, guest_reads(domid)))
     edit.graft(f"/xapi/{config.vm}/hotplug/{domid}/{front}/{device}", tree({"hotplug": "online"}, DOM0_ONLY))
-    edit.graft(f"/xapi/{config.vm}/private/{front}/{device}", tree(private, DOM0_ONLY))
+    edit.graft(_private(front, config, device), tree(private, DOM0_ONLY))
+
+
+def _private(front: str, config: DomainConfig, device: str) -> str:
+    return f"/xapi/{config.vm}/private/{front}/{device}"
 
 
 def _disk(view: View, disk: DiskConfig, media: Mapping[str, str]) -> dict[str, object]:
@@ -199,12 +216,12 @@ def _disk(view: View, disk: DiskConfig, media: Mapping[str, str]) -> dict[str, o
     }
 
 
-def _nic(nic: NicConfig) -> dict[str, object]:
+def _nic(nic: NicConfig, bridge: str) -> dict[str, object]:
     return {
         "handle": nic.position,
         "mac": nic.mac,
         "mtu": nic.mtu,
-        "bridge": nic.bridge,
+        "bridge": bridge,
         "script": "/etc/xensource/scripts/vif",
         "feature-rx-copy": 1,
         "feature-sg": 1,
@@ -212,13 +229,21 @@ def _nic(nic: NicConfig) -> dict[str, object]:
 
 
 def _private_nic(view: View, nic: NicConfig) -> dict[str, object]:
+    """What only dom0 sees of a NIC: its network, and what the guest may send on it."""
     row = next(iter(view.find("VIF", uuid=nic.uuid).values()), None)
-    locking = {
+    found: dict[str, object] = {
+        "vif-uuid": nic.uuid, "network-uuid": nic.network, "mac": nic.mac, "bridge": nic.bridge,
+    }  # fmt: skip
+    if row is None:
+        return found
+    network = view.peek("network", row["network"])
+    if network is not None:
+        found |= {"network-uuid": network["uuid"], "bridge": network["bridge"]}
+    return found | {
         "locking-mode": row["locking_mode"],
         "ipv4-allowed": ",".join(row["ipv4_allowed"]),
         "ipv6-allowed": ",".join(row["ipv6_allowed"]),
-    } if row is not None else {}  # fmt: skip
-    return {"vif-uuid": nic.uuid, "network-uuid": nic.network, "mac": nic.mac, "bridge": nic.bridge, **locking}
+    }
 
 
 # xenstore_data -------------------------------------------------------------------------------------------------------
