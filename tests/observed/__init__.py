@@ -17,6 +17,7 @@ abbreviates or leaves out has its own place, one module per subject, so that it 
 
 * ``forms``: arguments that are described instead of written out ("<minimal record of ... with name_label=x>");
 * ``unseen``: what happened before the first step or between two steps and is no step itself;
+* ``remarks``: what a recording says in words of an answer that is no step;
 * ``symbols`` and ``matching``: what ``$vm`` stands for, and when two values are the same;
 * ``tests/host/observed/GROUP.json``: the steps that differ here, each with its reason (``deviations``).
 """

@@ -25,6 +25,7 @@ from observed.forms import Forms
 from observed.http_steps import HttpSteps
 from observed.literal import LiteralSteps
 from observed.matching import Matcher
+from observed.remarks import remarks
 from observed.rpc import Outcome, RawCalls
 from observed.symbols import SYMBOL, Symbols
 from observed.unseen import unseen
@@ -63,9 +64,13 @@ class Replayer:
         self.minimal = _minimal_vm(directory)
         self._forms = Forms(self.minimal)
         self._unseen = unseen()
+        self._remarks = remarks()
+        self._at = ("", 0)
         self._calls = RawCalls(xapi.urls)
         self._matcher = Matcher(self.symbols, self.fill)
         self._http = HttpSteps(xapi.urls, self.fill)
+        self.unplayed = 0
+        """Steps that say too little to be played again, and remarks that are not checked."""
         self.tokens: list[str] = []
         """Of ``event.from`` and ``event.inject``, the newest first."""
         self.literal = LiteralSteps(xapi.urls[0], xapi.password, lambda: str(self.symbols["session"]))
@@ -79,8 +84,10 @@ class Replayer:
     def play(self, scenario: dict[str, Any]) -> list[Difference]:
         """Run the steps; returns the differences."""
         differences = []
+        del self.tokens[1:]  # a scenario goes on from the newest token, never from an older one
         for number, step in enumerate(scenario["steps"]):
-            self._before((self.group, scenario["name"], number))
+            self._at = (scenario["name"], number)
+            self._before((self.group, *self._at))
             try:
                 found = self._step(step)
             except (OSError, http.client.HTTPException) as error:
@@ -126,15 +133,22 @@ class Replayer:
         if "xmlrpc_values" in step:
             return self._raw_values(step)
         if "http" in step:
-            return self._compared(self._http.play(step))
+            pair = self._http.play(step)
+            self.unplayed += pair is None
+            return None if self._compared(pair) is None or pair is None else self._matcher.unlike(*pair)
         if "wire_request" in step:
             return self.literal.play(step)
-        return None  # a remark
+        check = self._remarks.get((self.group, *self._at))
+        if check is not None:
+            return self._compared(check(self, step))
+        self.unplayed += 1
+        return None
 
     def _call_step(self, step: dict[str, Any]) -> Pair | None:
         method, expected = step["call"], step["outcome"]
         if method == "event.next" and expected.get("error", [""])[0] != "SESSION_NOT_REGISTERED":
-            return None  # it waits for what another client did meanwhile, which is no step
+            self.unplayed += 1  # it waits for what another client did meanwhile, which is no step
+            return None
         if method == "event.from" and step.get("seconds", 0) >= 0.4 and _has_events(step):
             self._change_something_soon()
         session = self.fill(step.get("session", "$session"))

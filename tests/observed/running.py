@@ -39,6 +39,8 @@ class GroupResult:
     agree: int = 0
     """Scenarios without any difference."""
     steps: int = 0
+    unplayed: int = 0
+    """Steps that say too little to be played again, and remarks that are not checked."""
     deviating: int = 0
     """Steps that differ with a listed reason, those of scenarios that were not played included."""
     differences: list[Difference] = field(default_factory=list)
@@ -49,7 +51,8 @@ class GroupResult:
     def __str__(self) -> str:
         return (
             f"{self.group:13} {self.agree:3} of {self.scenarios:3} scenarios agree; {self.steps:4} steps: "
-            f"{self.deviating} deviate with a reason, {len(self.differences)} without"
+            f"{self.unplayed} cannot be played, {self.deviating} deviate with a reason, "
+            f"{len(self.differences)} without"
         )
 
 
@@ -84,6 +87,7 @@ def replay(xapi: EmbeddedHost, directory: Path, group: str) -> GroupResult:
         result.differences += unlisted
         result.outdated += [f"{name}[{step}]" for step in sorted(listed_steps - {one.step for one in found})]
     result.outdated += listed
+    result.unplayed = replayer.unplayed
     return result
 
 
@@ -91,6 +95,7 @@ def total(results: list[GroupResult]) -> str:
     """The line over all groups."""
     return (
         f"total: {len(results)} groups, {sum(r.scenarios for r in results)} scenarios, {sum(r.steps for r in results)} "
-        f"steps; {sum(r.agree for r in results)} scenarios agree throughout, {sum(r.deviating for r in results)} steps "
-        f"deviate with a reason, {sum(len(r.differences) for r in results)} without"
+        f"steps; {sum(r.agree for r in results)} scenarios agree throughout; {sum(r.unplayed for r in results)} steps "
+        f"cannot be played, {sum(r.deviating for r in results)} deviate with a reason, "
+        f"{sum(len(r.differences) for r in results)} without"
     )

@@ -280,11 +280,12 @@ class HttpConnection:
 
     def reply_error(self, error: HttpError, *, version: str = "1.1") -> None:
         """Send the page of an error; the caller closes."""
+        headers = [("connection", "close"), ("cache-control", "no-cache, no-store")]
         if not error.page or not error.page.startswith("<"):  # some handlers answer plain words, or nothing
-            self.reply(error.status, [("connection", "close"), *error.headers], error.page.encode(), version=version)
+            self.reply(error.status, [*headers, *error.headers], error.page.encode(), version=version)
             return
         body = f"<html><body>{error.page}</body></html>".encode("utf-8", "replace")
-        headers = [("connection", "close"), ("cache-control", "no-cache, no-store"), ("content-type", "text/html")]
+        headers.append(("content-type", "text/html"))
         self.reply(error.status, [*headers, *error.headers], body, version=error.version or version)
 
     def close(self) -> None:
