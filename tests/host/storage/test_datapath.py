@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ import pytest
 from xapikit import vhd
 from xapikit.host.storage.capacity import Capacity
 from xapikit.host.storage.datapath.manager import DataPath, DataPathFailed, DataPaths
+from xapikit.host.storage.processes import ProcessIdentity
 
 MIB = 1 << 20
 A = "aaaaaaaa-0000-4000-8000-000000000001"
@@ -159,6 +161,26 @@ def test_the_next_server_finds_the_data_paths_of_the_last(host: Host, disk: Path
     assert found.process == path.process and found.labels == {"vdi": A}
     assert "rror" not in qemu_io(found, "write -P 1 0 1M")
     first.paths.stop()
+
+
+@pytest.mark.parametrize("when", ["before it starts", "while it starts"])
+def test_a_data_path_whose_server_dies_at_its_start_ends_and_lets_go_of_the_disk(
+    host: Host, disk: Path, tmp_path: Path, when: str
+) -> None:
+    server = subprocess.Popen(["sleep", "60"])
+    identity = ProcessIdentity.of(server.pid)
+    server.kill()
+    server.wait()
+    where = ["--disk", disk, "--nbd", tmp_path / "n", "--control", tmp_path / "c", "--owner", str(identity)]
+    package = "xapikit.host.storage.datapath"
+    if when == "before it starts":
+        command = [sys.executable, "-m", package, *where]
+    else:
+        serve = "Server(*map(Path, sys.argv[1:4]), read_only=False, owner=ProcessIdentity.parse(sys.argv[4])).run()"
+        imports = f"from pathlib import Path; from {package}.server import Server, ProcessIdentity; import sys"
+        command = [sys.executable, "-c", f"{imports}; {serve}", *where[1::2]]
+    subprocess.run(command, timeout=30, check=False, stderr=subprocess.DEVNULL)
+    host.paths.close(start(host, disk))
 
 
 def test_the_end_of_a_data_path_is_noticed_and_cleaned_up(host: Host, disk: Path, run: Path) -> None:

@@ -37,13 +37,17 @@ def main() -> int:
     parser.add_argument("--owner", help="PID:START of the server: without it and without clients the process ends")
     parser.add_argument("--ready-fd", type=int, help="descriptor that gets one line when the disk is served")
     given = parser.parse_args()
+    owner = ProcessIdentity.parse(given.owner) if given.owner else None
+    if owner is not None and not owner.alive():
+        print("the server that wanted this is gone", file=sys.stderr)
+        return 1
     try:
         server = Server(
             given.disk,
             given.nbd,
             given.control,
             read_only=given.read_only,
-            owner=ProcessIdentity.parse(given.owner) if given.owner else None,
+            owner=owner,
         )
     except Exception as error:
         # the one place where the reason can still be told: to whoever waits for the start

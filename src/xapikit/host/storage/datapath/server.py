@@ -74,11 +74,12 @@ class Server:
         signal.signal(signal.SIGINT, lambda *_: None)
         try:
             while not self._stopping:
-                for key, _ in self._selector.select():
-                    self._handle(key.data)
+                # before anything is waited for: the server may have died while this process started
                 if self._owned and self._owner_fd is None and not self._clients:
                     LOG.warning("neither the server nor a client is left: closing %s", self._disk.path)
-                    self._stopping = True
+                    return
+                for key, _ in self._selector.select():
+                    self._handle(key.data)
         finally:
             self._close()
 
