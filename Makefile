@@ -56,6 +56,8 @@ crash: venv ## kill the embedded host 100 times under load, for rows, disks, pow
 		tests/host/test_crash_guests.py tests/host/storage/test_disk_crash.py
 	@XAPI_MOVE_ROUNDS=$$(($(CRASH_ROUNDS) / 5)) $(BIN)/python -m pytest -q -s -m "slow or not slow" \
 		tests/host/test_vm_migration_kills.py
+	@XAPI_JOIN_ROUNDS=$$(($(CRASH_ROUNDS) / 5)) $(BIN)/python -m pytest -q -s -m "slow or not slow" \
+		tests/host/pools/test_half_way.py
 
 fuzz: venv ## hostile requests, disk images and archives by the thousand, and clients that follow events of random changes
 	@XAPI_HOSTILE_REQUESTS=$(FUZZ_REQUESTS) XVA_FUZZ_ROUNDS=$$(($(FUZZ_REQUESTS) / 20)) $(BIN)/python -m pytest -q -s \

@@ -376,3 +376,44 @@ def test_events_tell_of_a_host_that_joins(pools: tuple[EmbeddedHost, EmbeddedHos
     added = [event for event in batch["events"] if event["class"] == "host" and event["operation"] == "add"]
     assert [event["snapshot"]["name_label"] for event in added] == ["beta"]
     assert batch["valid_ref_counts"]["host"] == 2
+
+
+def test_snapshots_templates_suspended_vms_and_plugins_come_along(pools: tuple[EmbeddedHost, EmbeddedHost]) -> None:
+    pool, host = pools
+    before = log_in(host)
+    (me,) = before("host.get_all")
+    vdi = disk(before, local_sr(before, me), "root")
+    vm = guest(before, "guest", vdi)
+    private = before("network.create", {"name_label": "private", "other_config": {}})
+    before("VIF.create", {"VM": vm, "network": private, "device": "0", "MAC": "", "MTU": 1500, "other_config": {},
+                          "qos_algorithm_type": "", "qos_algorithm_params": {}})  # fmt: skip
+    snapshot = before("VM.snapshot", vm, "then")
+    template = before("VM.clone", vm, "own template")
+    before("VM.set_is_a_template", template, True)
+    before("VM.start", vm, False, False)
+    before("VM.suspend", vm)
+    uuids = {ref: before("VM.get_uuid", ref) for ref in (vm, snapshot, template)}
+    plugins = host.pool.programs.root(before("host.get_uuid", me)) / "etc/xapi.d/plugins"
+    script = plugins / "hello"
+    script.write_text(
+        "#!/bin/sh\necho '<methodResponse><params><param><value><struct><member><name>Status</name><value>Success"
+        "</value></member><member><name>Value</name><value>hello</value></member></struct></value></param></params>"
+        "</methodResponse>'\n"
+    )
+    script.chmod(0o755)
+    caller = join(pool, host)
+    found = {ref: caller("VM.get_by_uuid", uuid) for ref, uuid in uuids.items()}
+    member = next(ref for ref, row in caller("host.get_all_records").items() if row["name_label"] == "beta")
+    assert caller("VM.get_snapshots", found[vm]) == [found[snapshot]]
+    assert caller("VM.get_snapshot_of", found[snapshot]) == found[vm]
+    assert caller("VM.get_is_a_template", found[template]) is True
+    (vif,) = caller("VM.get_VIFs", found[vm])
+    assert caller("network.get_name_label", caller("VIF.get_network", vif)) == "private"
+    assert caller("VM.get_power_state", found[vm]) == "Suspended"
+    caller("VM.resume", found[vm], False, False)
+    assert caller("VM.get_power_state", found[vm]) == "Running"
+    assert caller("VM.get_resident_on", found[vm]) == member
+    caller("VM.hard_shutdown", found[vm])
+    caller("VM.revert", found[snapshot])
+    assert caller("host.call_plugin", member, "hello", "main", {}) == "hello"
+    caller("VM.destroy", caller("VM.clone", found[template], "from it"))
