@@ -137,17 +137,17 @@ class Nbd:
         if wanted:
             return bind(address, wanted).socket
         try:
-            return bind(address, _noted(self._file)).socket
+            made = bind(address, _noted(self._file))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            return bind(address, 0).socket
+            made = bind(address, 0)
+        _note(self._file, made.port)
+        return made.socket
 
     # clients -----------------------------------------------------------------------------------------------------
 
     def _accept(self, listening: socket.socket, host: str) -> None:
-        if not self._pool.settings.options.get("nbd_port"):
-            _note(self._file, int(listening.getsockname()[1]))
         while not self._stopped:
             try:
                 accepted, peer = listening.accept()
@@ -156,12 +156,20 @@ class Nbd:
                     return
                 LOG.warning("accept failed: %s", error)
                 continue
-            threading.Thread(
+            thread = threading.Thread(
                 target=self._connection, args=(accepted, host, peer[0]), name="nbd-client", daemon=True
-            ).start()
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:  # no more threads: drop this one, the server lives on
+                LOG.error("cannot serve an NBD client: %s", error)
+                accepted.close()
 
     def _connection(self, accepted: socket.socket, host: str, peer: str) -> None:
-        purpose = addresses(self._pool.store, host).get(accepted.getsockname()[0])
+        try:
+            purpose = addresses(self._pool.store, host).get(accepted.getsockname()[0])
+        except OSError:  # it is gone already
+            purpose = None
         if purpose is None or not self._pool.machines.is_on(host):
             LOG.info("NBD client %s turned away: its network is not for NBD", peer)
             accepted.close()
