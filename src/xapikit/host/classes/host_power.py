@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xapikit.host.classes.evacuation import guests
+from xapikit.host.classes.host import check
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.facts import pool_cpu_info
@@ -48,18 +49,18 @@ def disable(ctx: Context, host: str, auto_enable: bool) -> None:
 @implements("host.reboot", "host.shutdown")
 def reboot(ctx: Context, host: str) -> None:
     """The answer comes before the host goes. One that goes in order is dead to the pool at once."""
-    if ctx.store.get("host", host)["enabled"]:
-        raise ApiError("HOST_NOT_DISABLED")
-    if guests(ctx, host):
-        raise ApiError("HOST_HAS_RESIDENT_VMS", host)
-    pool = ctx.pool
-    pool.machines.reach(host)
-    hardware = pool.hardware
-    if hardware is None:
-        raise ApiError("NOT_IMPLEMENTED", ctx.method.partition(".")[2])
-    act: Callable[[str], None] = hardware.power_cycle if ctx.method == "host.reboot" else hardware.power_off
-    power.dead(pool, host)
-    pool.after_answer(lambda: act(host))
+    operation = ctx.method.partition(".")[2]
+    with ctx.operation("host", host, operation, check=check):
+        if guests(ctx, host):
+            raise ApiError("HOST_HAS_RESIDENT_VMS", host)
+        pool = ctx.pool
+        pool.machines.reach(host)
+        hardware = pool.hardware
+        if hardware is None:
+            raise ApiError("NOT_IMPLEMENTED", operation)
+        act: Callable[[str], None] = hardware.power_cycle if operation == "reboot" else hardware.power_off
+        power.dead(pool, host)
+        pool.after_answer(lambda: act(host))
 
 
 @implements("host.power_on")
