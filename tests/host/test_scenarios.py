@@ -298,12 +298,13 @@ def test_a_guest_dies_after_its_start_as_the_scenario_says(
     )
     vm = call("VM.clone", template, "victim")
     call("VM.provision", vm)
-    when = {"method": "VM.start", "arguments": {"vm": "victim"}}
+    when = {"method": "VM.get_domid", "arguments": {"self": "victim"}, "nth": 2}
     playing = xapi.play(
         scenario(events=[{"event": "guest_dies", "when": when, "delay": 0.05, "vm": "vic*", "end": end}])
     )
     call("VM.start", vm, False, False)
     before = call("VM.get_domid", vm)
+    call("VM.get_domid", vm)
     store = xapi.pool.store
     assert playing.wait_for("guest_dies-1", timeout=SECONDS)
     assert store.wait(
