@@ -216,12 +216,13 @@ class Arrival:
             self._notes.write(self.note)
             self._over = True
         self._close_disks()
-        self._target.made.clear()
+        self._target.keep()
         try:
             with self._pool.store.transaction() as tx:
                 land(tx, self._pool, self.note)
             if self._domain is not None and self.note.running:
-                steps.let_run(self._pool, vm, self._domain)
+                with steps.alive(self._pool, vm):
+                    self._domain.unpause()
             with self._pool.store.transaction() as tx:
                 texts = {"source": self._from, "host": transitions.host_text(tx, self.note.host)}
                 transitions.announce(tx, "migrated", vm, **texts)

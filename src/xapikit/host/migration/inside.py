@@ -66,16 +66,13 @@ def move_guest(ctx: Context, move: Move) -> None:
         with sending(ctx, move.disks) as (sender, target):
             live = attached_disks(ctx, move.vm) & frozenset(move.disks)
             sender.send(move.disks, live)
-            _Guest(ctx, move, sender, live).move()
-            target.made.clear()
+            _Guest(ctx, move, sender, target, live).move()
     except ApiError as error:
         raise failed(ctx, move.vm, source, move.host, error) from error
     finally:
         with store.transaction() as tx:
             if tx.peek("VM", move.vm) is not None:
                 tx.update("VM", move.vm, scheduled_to_be_resident_on=NULL_REF)
-    for vdi in move.disks:
-        vdis.discard(ctx.pool.storage, vdi)
     with store.transaction() as tx:
         texts = {"source": transitions.host_text(tx, source), "host": transitions.host_text(tx, move.host)}
         transitions.announce(tx, "migrated", move.vm, **texts)
@@ -90,7 +87,7 @@ def move_disks(ctx: Context, move: Move) -> None:
             with ctx.store.transaction() as tx:
                 transitions.require_state(tx, move.vm, row["power_state"])
                 exchange(tx, sender.there)
-            target.made.clear()
+            target.keep()
     except ApiError as error:
         raise failed(ctx, move.vm, row["resident_on"], move.host, error) from error
     for vdi in move.disks:
@@ -165,8 +162,9 @@ def standing_still(pool: Pool, disks: frozenset[str]) -> Iterator[None]:
 class _Guest:
     """The move of one guest, beside its old domain."""
 
-    def __init__(self, ctx: Context, move: Move, sender: Sender, live: frozenset[str]) -> None:
+    def __init__(self, ctx: Context, move: Move, sender: Sender, target: LocalTarget, live: frozenset[str]) -> None:
         self._ctx = ctx
+        self._target = target
         self._pool = ctx.pool
         self._move = move
         self._sender = sender
@@ -195,7 +193,9 @@ class _Guest:
                 with store.transaction() as tx:
                     transitions.require_state(tx, vm, RUNNING, PAUSED, domid=before["domid"])
                     exchange(tx, self._sender.there)
-                    transitions.placed(tx, self._pool, vm, self._move.host, new.config.domid, paused=True)
+                    # in one go: a server that is killed now finds the new one, and sets it going
+                    paused = before["power_state"] != RUNNING
+                    transitions.placed(tx, self._pool, vm, self._move.host, new.config.domid, paused=paused)
             except BaseException:
                 domains.switch(vm, new, old)
                 raise
@@ -204,6 +204,7 @@ class _Guest:
             if isinstance(error, DomainFailed):
                 raise ApiError("INTERNAL_ERROR", f"xenopsd: {error}") from error
             raise
+        self._target.keep()
         self._go_on(old, new, before["power_state"] == RUNNING)
 
     def _transfer(self, old: Domain) -> Domain:
@@ -255,7 +256,8 @@ class _Guest:
         vm, storage = self._move.vm, self._pool.storage
         try:
             if running:
-                steps.let_run(self._pool, vm, new)
+                with steps.alive(self._pool, vm):
+                    new.unpause()
         except BaseException:
             steps.undo(self._pool, vm, new)
             raise
@@ -263,6 +265,8 @@ class _Guest:
             self._pool.domains.destroy(old)
             for vbd, vdi in self._olds.items():
                 self._pool.domains.release(vbd, vdi)
+            for vdi in self._move.disks:
+                vdis.discard(storage, vdi)
         LOG.info(
             "VM %s moved to another host: it stood still for %.0f ms",
             new.config.vm, (time.monotonic() - self._stopped) * 1000,

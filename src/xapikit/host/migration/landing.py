@@ -55,7 +55,7 @@ def land(tx: Transaction, pool: Pool, note: Note) -> None:
             if disk is not None and MARK in disk["sm_config"]:
                 settled(tx, vdi, {})
     if note.domid >= 0 and tx.peek("VM", note.vm) is not None:
-        transitions.placed(tx, pool, note.vm, note.host, note.domid, paused=True)
+        transitions.placed(tx, pool, note.vm, note.host, note.domid, paused=not note.running)
         row = tx.get("VM", note.vm)
         tx.update("VM_metrics", row["metrics"], current_domain_type=row["domain_type"], hvm=True)
 

@@ -29,7 +29,6 @@ from xapikit.host.migration.disks import Sender
 from xapikit.host.migration.inside import exchange
 from xapikit.host.migration.targets import LocalTarget
 from xapikit.host.storage import vdis
-from xapikit.host.storage.attachments import Attachment
 from xapikit.host.storage.datapath.manager import DataPath, DataPathFailed
 from xapikit.host.storage.transfer.importing import io_error
 
@@ -56,8 +55,7 @@ def move(storage: Storage, vdi: str, sr: str, task: TaskHandle) -> str:
     sender = Sender(storage, target, task, lambda: None)
     try:
         sender.send({vdi: sr}, frozenset({vdi}))
-        _switch(storage, sender, vdi)
-        target.made.clear()
+        _switch(storage, sender, target, vdi)
     finally:
         sender.close()
         target.discard()
@@ -65,15 +63,15 @@ def move(storage: Storage, vdi: str, sr: str, task: TaskHandle) -> str:
     return sender.there[vdi]
 
 
-def _switch(storage: Storage, sender: Sender, vdi: str) -> None:
+def _switch(storage: Storage, sender: Sender, target: LocalTarget, vdi: str) -> None:
     """Copy what is left, and let everybody go on with the new disk."""
-    store, target = storage.store, sender.there[vdi]
+    store, there = storage.store, sender.there[vdi]
     # both SRs, always in the same order: two moves in opposite directions must not wait for each other
-    srs = sorted({store.get("VDI", ref)["SR"] for ref in (vdi, target)})
+    srs = sorted({store.get("VDI", ref)["SR"] for ref in (vdi, there)})
     with ExitStack() as held:
         for sr in srs:
             held.enter_context(storage.locked(sr))
-        old, new = storage.path_of(vdi), storage.path_of(target)
+        old, new = storage.path_of(vdi), storage.path_of(there)
         uses = storage.attachments.uses(vdi)
         paused: list[DataPath] = []
         try:
@@ -89,7 +87,11 @@ def _switch(storage: Storage, sender: Sender, vdi: str) -> None:
             if isinstance(error, vhd.VhdError | OSError | DataPathFailed):
                 raise io_error() from error
             raise
-        _rows(storage, vdi, target, uses)
+        with store.transaction() as tx:
+            exchange(tx, {vdi: there})
+        target.keep()
+        for use in uses:
+            storage.attachments.move(use, there, new)
 
 
 def _back(paused: list[DataPath], old: Path) -> None:
@@ -101,11 +103,3 @@ def _back(paused: list[DataPath], old: Path) -> None:
         except DataPathFailed:
             LOG.exception("a guest loses its disk %s", old)
             path.process.end()
-
-
-def _rows(storage: Storage, vdi: str, target: str, uses: list[Attachment]) -> None:
-    with storage.store.transaction() as tx:
-        exchange(tx, {vdi: target})
-    path = storage.path_of(target)
-    for use in uses:
-        storage.attachments.move(use, target, path)

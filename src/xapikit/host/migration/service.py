@@ -86,8 +86,6 @@ class Migrations:
                         self._pool.domains.kind.keep(uuid, None)
                 elif landing.on_their_way(tx, note.id):
                     landing.land(tx, self._pool, note)
-                    if note.running and tx.peek("VM", note.vm) is not None:
-                        tx.update("VM", note.vm, power_state=RUNNING)
             if note.state != "committed" or _age(self.notes, note) > _KEPT_SECONDS:
                 self.notes.remove(note)
 

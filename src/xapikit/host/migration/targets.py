@@ -97,8 +97,12 @@ class LocalTarget:
         self.made.append(taken)
         return taken
 
+    def keep(self) -> None:
+        """What was made has its owner: called as soon as rows say so, whatever fails later."""
+        self.made.clear()
+
     def discard(self) -> None:
-        """Remove what was made: the move failed."""
+        """Remove what was made and has no owner: the move failed."""
         for vdi in reversed(self.made):
             vdis.discard(self._storage, vdi)
         self.made.clear()
