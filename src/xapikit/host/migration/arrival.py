@@ -222,7 +222,7 @@ class Arrival:
                 land(tx, self._pool, self.note)
             if self._domain is not None and self.note.running:
                 with steps.alive(self._pool, vm):
-                    self._domain.unpause()
+                    self._pool.domains.let_run(self._domain)
             with self._pool.store.transaction() as tx:
                 texts = {"source": self._from, "host": transitions.host_text(tx, self.note.host)}
                 transitions.announce(tx, "migrated", vm, **texts)

@@ -33,7 +33,7 @@ from xapikit.host.errors import ApiError
 from xapikit.host.lifecycle import PAUSED, RUNNING
 from xapikit.host.migration.channel import Channel, ChannelLost
 from xapikit.host.migration.disks import Sender
-from xapikit.host.migration.inside import attached_disks, failed, mirroring, standing_still
+from xapikit.host.migration.inside import attached_disks, failed, go_on, mirroring, standing_still
 from xapikit.host.migration.notes import Note
 from xapikit.host.migration.plan import Journey
 from xapikit.host.migration.progress import Counted
@@ -43,7 +43,7 @@ from xapikit.host.xva.document import Exported, write
 from xapikit.host.xva.selection import Choice, objects, select
 
 if TYPE_CHECKING:
-    from xapikit.host.pool import Pool
+    pass
 
 LOG = logging.getLogger(__name__)
 
@@ -268,11 +268,3 @@ class InDoubt(ApiError):
 
     def __init__(self, vm: str, source: str, host: str) -> None:
         super().__init__("VM_MIGRATE_FAILED", vm, source, host, "the destination does not say whether it has the VM")
-
-
-def go_on(pool: Pool, domain: Domain) -> None:
-    """The guest stays: it runs on from where it stood."""
-    try:
-        pool.domains.let_run(domain)
-    except DomainFailed as error:
-        LOG.warning("a guest that did not move does not go on: %s", error)

@@ -257,7 +257,7 @@ class _Guest:
         try:
             if running:
                 with steps.alive(self._pool, vm):
-                    new.unpause()
+                    self._pool.domains.let_run(new)
         except BaseException:
             steps.undo(self._pool, vm, new)
             raise
@@ -288,6 +288,14 @@ class _Guest:
             self._pool.domains.let_run(old)
         except DomainFailed as error:
             LOG.warning("a guest that did not move does not go on: %s", error)
+
+
+def go_on(pool: Pool, domain: Domain) -> None:
+    """The guest stays: it runs on from where it stood."""
+    try:
+        pool.domains.let_run(domain)
+    except DomainFailed as error:
+        LOG.warning("a guest that did not move does not go on: %s", error)
 
 
 @dataclass

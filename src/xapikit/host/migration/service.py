@@ -33,7 +33,8 @@ from xapikit.host.lifecycle import PAUSED, RUNNING
 from xapikit.host.migration import landing
 from xapikit.host.migration.arrival import Arrival
 from xapikit.host.migration.channel import Channel
-from xapikit.host.migration.departure import InDoubt, go_on
+from xapikit.host.migration.departure import InDoubt
+from xapikit.host.migration.inside import go_on
 from xapikit.host.migration.notes import Note, Notes
 from xapikit.host.migration.plan import all_disks, with_snapshots
 from xapikit.host.migration.remote import Unreachable, outcome
