@@ -253,7 +253,7 @@ class EmbeddedHost:
             where, known = self._served.where, self._served.known
             return [HostInfo(where.ref, known.host, "", where.address, where.http_url, where.https_url)]
         found = []
-        for ref, where in self.pool.hosts.items():
+        for ref, where in list(self.pool.hosts.items()):
             row = self.pool.store.get("host", ref)
             info = HostInfo(ref, row["uuid"], row["name_label"], where.address, where.http_url, where.https_url)
             found.append(info)

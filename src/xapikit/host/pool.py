@@ -188,7 +188,7 @@ class Pool:
     def known_address(self, host: str, *, https: bool = False) -> str:
         """How a host of the pool is named to clients of another one: its address alone where that suffices."""
         where = self.hosts[host]
-        others = [other for ref, other in self.hosts.items() if ref != host]
+        others = [other for ref, other in list(self.hosts.items()) if ref != host]
         ports = (where.http_port, where.https_port)
         if all(o.address != where.address and (o.http_port, o.https_port) == ports for o in others):
             return where.address
@@ -216,7 +216,7 @@ class Pool:
         """Enter where the hosts are reached; with a port where some of them have come from other servers, and an
         address alone does not lead there."""
         mixed = any(machine.state and not machine.ejected for machine in self.machines.known().values())
-        for ref, where in self.hosts.items():
+        for ref, where in list(self.hosts.items()):
             https = where.https_port is not None
             tx.update("host", ref, address=self.known_address(ref, https=https) if mixed else where.address)
 

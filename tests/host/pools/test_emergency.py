@@ -185,3 +185,25 @@ def test_the_loss_of_the_coordinator_is_a_fault_that_a_call_meets(xapi_factory: 
     wait(lambda: another_life(xapi, old))
     assert rule.fired == 1
     assert refusal(xapi, 1) == [NOWHERE]
+
+
+def test_a_host_by_itself_stops_checking_certificates_and_forgets_guidance(xapi_factory: XapiFactory) -> None:
+    xapi = xapi_factory(hosts=2)
+    member = xapi.hosts[1].ref
+    caller, alone = log_in(xapi, 0), local(xapi, 1)
+    alone("host.emergency_disable_tls_verification")
+    assert [row["tls_verification_enabled"] for row in caller("host.get_all_records").values()] == [True, False]
+    told = [row["obj_uuid"] for row in caller("message.get_all_records").values()]
+    assert told == [xapi.hosts[1].uuid]
+    alone("host.emergency_reenable_tls_verification")
+    assert caller("host.get_tls_verification_enabled", member) is True
+    with xapi.pool.store.transaction() as tx:
+        tx.update("host", member, pending_guidances=["restart_toolstack"])
+    caller("host.disable", member)
+    assert caller.error("host.enable", member) == ["HOST_PENDING_MANDATORY_GUIDANCE_NOT_EMPTY", member]
+    alone("host.emergency_clear_mandatory_guidance")
+    caller("host.enable", member)
+    assert caller("pool.hello", xapi.hosts[1].uuid, "127.0.0.2") == "ok"
+    assert caller("pool.hello", "nobody", "127.0.0.2") == "unknown_host"
+    xapi.power_off(member)
+    assert caller("pool.hello", xapi.hosts[1].uuid, "127.0.0.2") == "cannot_talk_back"

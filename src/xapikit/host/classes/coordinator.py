@@ -97,20 +97,3 @@ def is_slave(ctx: Context, host: str) -> bool:
 @implements("host.is_in_emergency_mode")
 def is_in_emergency_mode(ctx: Context) -> bool:
     return ctx.pool.standing(ctx.host) is Standing.EMERGENCY
-
-
-@implements("host.local_management_reconfigure")
-def local_management_reconfigure(ctx: Context, interface: str) -> None:
-    """Only for a host in emergency mode: the database, which knows its NICs otherwise, cannot be written then."""
-    if ctx.pool.standing(ctx.host) is not Standing.EMERGENCY:
-        raise ApiError("NOT_IN_EMERGENCY_MODE")
-    rows = ctx.store.find("PIF", host=ctx.host).values()
-    bridges = (ctx.store.peek("network", row["network"]) for row in rows)
-    names = {row["device"] for row in rows if row["physical"]} | {row["bridge"] for row in bridges if row is not None}
-    if interface not in names:
-        raise ApiError("INTERFACE_HAS_NO_IP", interface)
-
-
-@implements("host.emergency_ha_disable")
-def emergency_ha_disable(ctx: Context, soft: bool) -> None:
-    raise ApiError("HA_NOT_ENABLED")

@@ -27,8 +27,10 @@ from xapikit.host.registry import implements
 
 @implements("host.enable")
 def enable(ctx: Context, host: str) -> None:
-    ctx.store.get("host", host)
+    row = ctx.store.get("host", host)
     ctx.pool.machines.reach(host)
+    if row["pending_guidances"]:
+        raise ApiError("HOST_PENDING_MANDATORY_GUIDANCE_NOT_EMPTY", host)
     if ctx.pool.machines.of(host).stays_disabled:
         ctx.pool.machines.change(host, stays_disabled=False)
     with ctx.store.transaction() as tx:

@@ -154,7 +154,7 @@ class Control:
             case "GET", ["home"]:
                 return "200 OK", {"state": str(self._pool.state)}
             case "GET", ["hosts"]:
-                return "200 OK", [self._host(ref) for ref in self._pool.hosts]
+                return "200 OK", [self._host(ref) for ref in list(self._pool.hosts)]
             case "POST", ["hosts"]:
                 try:
                     return "202 Accepted", self._host(self._power(json.loads(body)))

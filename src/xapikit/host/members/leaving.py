@@ -49,6 +49,8 @@ def put_out(pool: Pool, host: str) -> str:
     for sr in srs:
         pool.storage.forget_repository(sr)
     pool.hosts.pop(host, None)
+    with pool.store.transaction() as tx:
+        pool.show_addresses(tx)
     return uuid
 
 
