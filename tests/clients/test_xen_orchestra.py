@@ -11,12 +11,15 @@
 # under the License.
 """Xen Orchestra's packages from npm: client library and object cache, operations on VMs and disks, VHD library."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clients.conftest import run
+from xapi_caller import Caller
 from xapikit.host.pytest_plugin import XapiFactory, xapi_factory  # noqa: F401
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
@@ -51,6 +54,32 @@ def test_xen_orchestra_makes_backs_up_and_restores_a_vm_and_vhd_lib_reads_the_ch
     xapi = xapi_factory()
     assert node(modules, "xo_vm.mjs", xapi.url, xapi.password, tmp_path)[-1] == "done"
     assert node(modules, "vhd_chain.cjs", tmp_path)[-1] == "done"
+
+
+@pytest.mark.parametrize("purpose", ["nbd", "insecure_nbd"])
+def test_xen_orchestra_reads_disks_over_nbd(
+    xapi_factory: XapiFactory,  # noqa: F811
+    node_with: Callable[..., Path],
+    purpose: str,
+) -> None:
+    modules = node_with("@xen-orchestra/xapi@8.10.5", "xen-api@4.7.6", "vhd-lib@4.15.0")
+    xapi = xapi_factory()
+    call = Caller(xapi.url, password=xapi.password)
+    size = 16 << 20
+    record = {"SR": xapi.pool.row["default_SR"], "virtual_size": size, "type": "user", "sharable": False}
+    vdi = call("VDI.create", {**record, "read_only": False, "other_config": {}})
+    with xapi.pool.storage.opened(vdi, read_only=False, holder="test", host=xapi.hosts[0].ref) as disk:
+        disk.pwrite((3 << 20) + 7, b"content" * 100_000)
+        content = bytearray(size)
+        disk.pread_into(0, content)
+    (pif,) = (row for row in call("PIF.get_all_records").values() if row["management"])
+    call("network.add_purpose", pif["network"], purpose)
+    infos = call("VDI.get_nbd_info", vdi)
+    for info in infos if purpose == "insecure_nbd" else ():
+        del info["cert"]  # it is what makes the client ask for TLS
+    told = node(modules, "xo_nbd.mjs", json.dumps(infos))
+    assert told == [hashlib.sha256(content).hexdigest()] * 2 + ["done"]
+    call.close()
 
 
 def test_archives_that_xen_orchestra_writes_are_imported(
