@@ -133,7 +133,9 @@ def test_a_halted_vm_moves_with_its_disks_and_snapshots_byte_for_byte(pools: tup
             key = (there.call("VM.get_uuid", ref), there.call("VBD.get_userdevice", vbd))
             assert there.content(vdi) == contents.pop(key)
             record = there.call("VDI.get_record", vdi)
-            assert "base_mirror" not in record["sm_config"] and record["is_a_snapshot"] == (ref != arrived)
+            assert not record["sm_config"].keys() & {"base_mirror", "mirror_pool"} and record["is_a_snapshot"] == (
+                ref != arrived
+            )
             if ref != arrived:
                 assert there.call("VDI.get_SR", record["snapshot_of"]) == there.sr
     assert not contents
@@ -360,3 +362,14 @@ def test_the_outcome_of_a_move_is_told_to_who_knows_its_secret(pools: tuple[Side
     reply = connection.getresponse()
     assert (reply.status, reply.read()) == (200, b'{"state": "undone"}')
     connection.close()
+
+
+def test_a_disk_with_the_mark_of_another_pool_is_left_alone(pools: tuple[Side, Side]) -> None:
+    here, _ = pools
+    marks = {"base_mirror": "a/b", "mirror_pool": "c"}
+    record = {"name_label": "d", "SR": here.sr, "virtual_size": MIB, "type": "user", "sharable": False,
+              "read_only": False, "other_config": {}, "sm_config": marks}  # fmt: skip
+    vdi = here.call("VDI.create", record)
+    here.xapi.restart()
+    here.call = Caller(here.xapi.urls[0], password=here.xapi.password)
+    assert here.call("VDI.get_name_label", vdi) == "d"

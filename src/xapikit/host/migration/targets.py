@@ -11,8 +11,9 @@
 # under the License.
 """Where disks go when they move: VDIs that are made, filled by VHD streams, and snapshot on the way.
 
-What is not finished carries ``sm_config:base_mirror`` (``<SR>/<VDI>``, uuids of where it comes from), as on a host. A
-server that starts removes whatever has it: nothing that moved was in use yet, or is any more.
+What is not finished carries ``sm_config:base_mirror`` (``<SR>/<VDI>``, uuids of where it comes from), as on a host, and
+``sm_config:mirror_pool``, the uuid of the pool that marked it. A server that starts removes what its pool has marked:
+nothing that moved was in use yet, or is any more.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from xapikit.host.storage.transfer.importing import io_error
 
 if TYPE_CHECKING:
     from xapikit.host.storage.service import Storage
-    from xapikit.host.store import Row, Transaction
+    from xapikit.host.store import Row, Transaction, View
 
 LOG = logging.getLogger(__name__)
 
 MARK: Final = "base_mirror"
+OWNER: Final = "mirror_pool"
 CARRIED: Final = (*vdis.CARRIED, "on_boot", "allow_caching")
 """Fields of a disk that go with it."""
 
@@ -67,7 +69,7 @@ class LocalTarget:
 
     def create(self, sr: str, size: int, fields: Mapping[str, Any], mark: str) -> str:
         self._storage.vhd_repository(sr)
-        vdi = vdis.create(self._storage, sr, size, {**fields, "sm_config": {MARK: mark}})
+        vdi = vdis.create(self._storage, sr, size, {**fields, "sm_config": _marks(self._storage.store, mark)})
         self.made.append(vdi)
         return vdi
 
@@ -116,13 +118,22 @@ def _write(sink: SwitchableDisk, pieces: Iterable[Buffer]) -> None:
 def settled(tx: Transaction, vdi: str, fields: Mapping[str, Any]) -> None:
     """A disk has arrived and belongs to somebody: it is an ordinary one now."""
     row = tx.get("VDI", vdi)
-    tx.update("VDI", vdi, **fields, sm_config={k: v for k, v in row["sm_config"].items() if k != MARK})
+    tx.update("VDI", vdi, **fields, sm_config={k: v for k, v in row["sm_config"].items() if k not in (MARK, OWNER)})
 
 
 def leaving(tx: Transaction, vdi: str, mark: str = "moved") -> None:
     """A disk is not needed any more, or only while it is copied: gone after a restart in any case."""
     row = tx.get("VDI", vdi)
-    tx.update("VDI", vdi, sm_config={**row["sm_config"], MARK: mark})
+    tx.update("VDI", vdi, sm_config={**row["sm_config"], **_marks(tx, mark)})
+
+
+def _marks(view: View, mark: str) -> dict[str, str]:
+    return {MARK: mark, OWNER: _pool(view)}
+
+
+def _pool(view: View) -> str:
+    """What tells marks of this pool from those that came with a disk from elsewhere."""
+    return str(next(iter(view.all("pool").values()))["uuid"])
 
 
 def mark_of(tx: Transaction, vdi: str) -> str:
@@ -137,8 +148,10 @@ def fields_of(row: Row) -> dict[str, Any]:
 
 def remove_leftovers(storage: Storage) -> None:
     """Remove disks that were on their way when an earlier server ended."""
+    pool = _pool(storage.store)
     for vdi, row in storage.store.all("VDI").items():
-        if MARK in row["sm_config"] and row["managed"] and not storage.attachments.uses(vdi):
+        marked = MARK in row["sm_config"] and row["sm_config"].get(OWNER) == pool
+        if marked and row["managed"] and not storage.attachments.uses(vdi):
             try:
                 vdis.destroy(storage, vdi)
             except ApiError as error:
