@@ -25,6 +25,18 @@ TIMEOUT_SECONDS = 20
 LARGEST_REPLY = 64 << 20
 
 LENGTH = re.compile(r"(\d+) bytes")
+# bodies of which only the length was recorded, told by what the server found wrong with them
+BY_LENGTH = {
+    ("/", 4): b"<x/>",
+    ("/", 15): b"5\r\nhello\r\n0\r\n\r\n",
+    ("/jsonrpc", 1): b"{",
+    ("/jsonrpc", 2): b"[]",
+    ("/jsonrpc", 51): b'{"jsonrpc":"2.0","id":1,"method":"x","params":"ab"}',
+    ("/jsonrpc", 53): b'{"jsonrpc":"2.0","method":"pool.get_all","params":[]}',
+    ("/jsonrpc", 60): b'{"jsonrpc":"3.0","id":1,"method":"pool.get_all","params":[]}',
+    ("/jsonrpc", 63): b'{"jsonrpc":"2.0","id":null,"method":"pool.get_all","params":[]}',
+    ("/json", 60): b'{"jsonrpc":"2.0","id":1,"method":"pool.get_all","params":[]}',
+}
 EXPORTS = (
     ("VHD", "format=vhd"),
     ("tar", "format=tar"),
@@ -57,7 +69,7 @@ class HttpSteps:
                 connection.putheader(name, self._credentials(self._fill(value)))
             if "header block above 1024 bytes" in step.get("note", ""):
                 connection.putheader("X-Padding", "x" * 1100)
-            if body is not None:
+            if body is not None and "Transfer-Encoding" not in step.get("headers", {}):
                 connection.putheader("Content-Length", str(len(body)))
             connection.endheaders()
             if body:
@@ -74,6 +86,9 @@ class HttpSteps:
                 # a selection was recorded: what else comes cannot be judged
                 found["headers"] = {name: reply.getheader(name) for name in expected["headers"]}
             content = self._read(step, reply)
+            if "body_starts" in step["outcome"]:
+                expected["start"] = _start(step["outcome"]["body_starts"])
+                found["start"] = _start(content.decode("utf-8", "replace"))[: len(expected["start"]) or None]
             given = step["outcome"].get("body")
             if given is not None and "<<" not in given and step["http"] != "HEAD":
                 length = LENGTH.fullmatch(given)
@@ -123,6 +138,8 @@ class HttpSteps:
             return b"m" * (1 << 20)
         if length and step["http"] == "PUT":
             return b"hello blob" if text == "10 bytes" else (b"body" * (int(length[1]) // 4 + 1))[: int(length[1])]
+        if length and (step["path"], int(length[1])) in BY_LENGTH:
+            return BY_LENGTH[step["path"], int(length[1])]
         if text == "0 bytes":
             return b""
         if text.startswith("XML-RPC"):
@@ -160,3 +177,10 @@ def _headers(step: dict[str, Any]) -> dict[str, str]:
     if step["http"] == "CONNECT" or LENGTH.fullmatch(outcome.get("body", "")):
         found.pop("content-length", None)
     return found
+
+
+def _start(text: str) -> str:
+    """The beginning of a body of statistics, up to the names of what is measured; numbers are those of the moment."""
+    text = re.sub(r"\$n\b|\d[\d.]*", "N", text)
+    names = re.search(r'<entry>|"legend":\[|<ds>|"ds":\[', text)
+    return text[: names.end()] if names else text

@@ -116,6 +116,8 @@ def _xmlm(error: expat.ExpatError) -> str:
     what = expat.ErrorString(error.code)
     if error.code == expat.errors.codes[expat.errors.XML_ERROR_NO_ELEMENTS]:
         what = "unexpected end of input"
+    elif (error.lineno, error.offset) == (1, 0):  # something else where the document should begin
+        what = "expected root element"
     return f'Xmlm.Error({error.lineno}:{error.offset + 1}, "{what}")'
 
 
