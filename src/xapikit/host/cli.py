@@ -256,7 +256,7 @@ def _announce(xapi: EmbeddedHost, password_file: Path, *, as_json: bool) -> None
         urls = "  ".join(url for url in (host.https_url, host.http_url) if url)
         print(f"  {host.name}  {host.uuid}  {urls}")
     print(f"User        {xapi.username}")
-    print(f"Password    in {password_file}")
+    print(f"Password    in {password_file}" if xapi.front is None else "Password    that of the pool")
     if xapi.fingerprint:
         print(f"Fingerprint {xapi.fingerprint}")
     print("Ready. Ctrl-C or SIGTERM stops the server.", flush=True)
