@@ -42,13 +42,13 @@ class Unreachable(Exception):
     """The other pool does not answer, or is not the one that was meant."""
 
 
-def service_url(base: str, service: str, fingerprint: str | None) -> str:
-    """What ``host.migrate_receive`` tells of a service; ``fingerprint`` is ``SHA256:AB:CD:...``."""
+def service_url(base: str, service: str, certificate: str) -> str:
+    """What ``host.migrate_receive`` tells of a service; ``certificate`` is that of the host, in PEM, or empty."""
     url = f"{base}/services/{service}"
-    if fingerprint is None or not base.startswith("https:"):
+    if not certificate or not base.startswith("https:"):
         return url
-    digits = fingerprint.partition(":")[2].replace(":", "").lower()
-    return f"{url}?{urlencode({FINGERPRINT: digits})}"
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).hexdigest()
+    return f"{url}?{urlencode({FINGERPRINT: digest})}"
 
 
 def connect(url: str, session: str, host: str, **arguments: str) -> Channel:

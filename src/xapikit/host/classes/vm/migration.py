@@ -40,12 +40,11 @@ def migrate_receive(ctx: Context, host: str, network: str, options: dict[str, st
     if ctx.store.peek("host", host) is None or not sees_network(ctx.store, host, network):
         raise ApiError("HOST_CANNOT_ATTACH_NETWORK", host, network)
     base = ctx.pool.hosts[host].url()
-    certificate = ctx.pool.certificate
-    fingerprint = certificate.fingerprint if certificate is not None else None
+    certificate = ctx.pool.certificate_of(host)
     return {
-        "SM": service_url(base, "SM", fingerprint),
+        "SM": service_url(base, "SM", certificate),
         "host": host,
-        "xenops": service_url(base, "xenops", fingerprint),
+        "xenops": service_url(base, "xenops", certificate),
         "session_id": ctx.session,
         "master": f"{ctx.pool.hosts[ctx.pool.coordinator].url()}/",
     }
