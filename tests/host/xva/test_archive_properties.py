@@ -166,5 +166,5 @@ def test_records_come_back_typed(name: str, config: dict[str, str], tags: list[s
     given_record |= {"name_label": name, "other_config": config, "tags": tags, "memory_static_max": memory}
     text = document.write([Exported("VM", "Ref:0", given_record)], "host")
     (item,) = document.read(text).of("VM")
-    found = document.record(item)
+    found = item.record
     assert {key: found[key] for key in given_record} == given_record

@@ -39,7 +39,7 @@ from xapikit.host.migration.notes import Note, Notes, changed
 from xapikit.host.migration.plan import check_target
 from xapikit.host.migration.targets import CARRIED, LocalTarget
 from xapikit.host.store import Transaction
-from xapikit.host.xva.document import read, record
+from xapikit.host.xva.document import read
 from xapikit.host.xva.matching import assert_can_restore
 from xapikit.host.xva.rows import Options, Rows
 from xapikit.model import NULL_REF
@@ -118,7 +118,7 @@ class Arrival:
         store = self._pool.store
         if not self._copy:
             for item in self._document.of("VM"):
-                present = store.by_uuid("VM", record(item)["uuid"])
+                present = store.by_uuid("VM", item.record["uuid"])
                 if present is not None:
                     raise ApiError("DUPLICATE_VM", present)
             assert_can_restore(store, self._document)
@@ -126,7 +126,7 @@ class Arrival:
             with store.transaction() as tx:
                 made = {}
                 for identity, sr in self.srs.items():
-                    disk = record(self._document.find(identity))
+                    disk = self._document.find(identity).record
                     fields = {
                         "SR": sr,
                         "virtual_size": disk["virtual_size"],
@@ -148,7 +148,7 @@ class Arrival:
         vm, row = next(
             (rows.table[item.id], found)
             for item in self._document.of("VM")
-            if not (found := record(item))["is_a_snapshot"]
+            if not (found := item.record)["is_a_snapshot"]
         )
         if self._state in (RUNNING, PAUSED):
             tx.update("VM", vm, **{name: row[name] for name in _ALSO_KEPT})
@@ -177,7 +177,7 @@ class Arrival:
         with self._pool.store.transaction() as tx:
             vm = self._make(tx, disks)
             for identity, vdi in disks.items():
-                row = record(self._document.find(identity))
+                row = self._document.find(identity).record
                 history = {name: row[name] for name in (*CARRIED, "is_a_snapshot", "snapshot_time", "read_only")}
                 tx.update("VDI", vdi, **history, snapshot_of=disks.get(row["snapshot_of"], NULL_REF))
         self.note = replace(self.note, vm=vm)

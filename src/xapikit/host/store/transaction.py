@@ -55,6 +55,8 @@ class Transaction:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._rows: dict[tuple[str, str], Row | None] = {}
+        self._created: dict[str, dict[str, None]] = {}
+        """Rows made here, by class; some may have been undone since."""
         self._touched: dict[tuple[str, str], None] = {}
         self.derived = False
         """Computed fields are in order already: the commit leaves them alone."""
@@ -76,8 +78,10 @@ class Transaction:
 
     def all(self, class_name: str) -> dict[str, Row]:
         rows = self.store.all(class_name)
-        for (changed_class, ref), row in self._rows.items():
-            if changed_class == class_name:
+        # a large transaction changes thousands of rows of other classes: only those of this one are looked at
+        for ref in [*rows, *self._created.get(class_name, ())]:
+            if (class_name, ref) in self._rows:
+                row = self._rows[class_name, ref]
                 if row is None:
                     rows.pop(ref, None)
                 else:
@@ -112,6 +116,7 @@ class Transaction:
         if companion is not None and (not given or row["metrics"] == NULL_REF):
             row["metrics"] = self.create(companion, {})
         self._rows[class_name, ref] = row
+        self._created.setdefault(class_name, {})[ref] = None
         for field in LINKS.get(class_name, {}):
             self._relink(class_name, ref, field, (), targets(row[field]))
         if given:

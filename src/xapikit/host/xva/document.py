@@ -32,6 +32,7 @@ from xapikit.wire.xmlrpc import decode_fragment, encode_fragment
 FILE: Final = "ova.xml"
 FORM: Final = 2
 """``export_vsn``: chunks have their checksums behind them, and no table of checksums ends the archive."""
+_ABSENT: Final = object()
 LARGEST: Final = 128 << 20
 """Bytes of an ``ova.xml`` that are read at most; one of ten thousand VMs has about that."""
 
@@ -43,6 +44,25 @@ class Exported:
     class_name: str
     id: str
     snapshot: Mapping[str, Any]
+
+    @functools.cached_property
+    def record(self) -> Mapping[str, Any]:
+        """What was read, typed: members that its host did not know by their defaults, members that this host does not
+        know left out. Raises IMPORT_ERROR for values of another type."""
+        found: dict[str, Any] = {}
+        for name, field in MODEL.classes[self.class_name].wire_fields.items():
+            raw = self.snapshot.get(name, _ABSENT)
+            if raw is _ABSENT or (field.type.kind is Kind.ENUM and not raw):
+                found[name] = field.initial()
+                continue
+            try:
+                value = coerce(field.type, raw)
+            except CoercionError as error:
+                raise ApiError("IMPORT_ERROR", f"{self.class_name}.{name}: {error}") from None
+            if field.type.kind is Kind.OPTION:
+                value = value[0] if value else None
+            found[name] = value
+        return found
 
 
 @dataclass(frozen=True)
@@ -115,24 +135,6 @@ def _object(item: Any) -> Exported:
     if not isinstance(class_name, str) or not isinstance(identity, str) or not isinstance(snapshot, dict):
         raise TypeError("an object is a class, an id and a record")
     return Exported(class_name, identity, snapshot)
-
-
-def record(item: Exported) -> dict[str, Any]:
-    """The record of an object that was read: typed, members that its host did not know by their defaults, members that
-    this host does not know left out. Raises IMPORT_ERROR for values of another type."""
-    found: dict[str, Any] = {}
-    for name, field in MODEL.classes[item.class_name].wire_fields.items():
-        if name not in item.snapshot or (field.type.kind is Kind.ENUM and not item.snapshot[name]):
-            found[name] = field.initial()
-            continue
-        try:
-            value = coerce(field.type, item.snapshot[name])
-        except CoercionError as error:
-            raise ApiError("IMPORT_ERROR", f"{item.class_name}.{name}: {error}") from None
-        if field.type.kind is Kind.OPTION:
-            value = value[0] if value else None
-        found[name] = value
-    return found
 
 
 def external(class_name: str, record_: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from xapikit.host.classes.vm.record import remove_vm
 from xapikit.host.context import Context
@@ -21,8 +21,8 @@ from xapikit.host.errors import ApiError
 from xapikit.host.storage import vdis
 from xapikit.host.xva.chunks import Chunks
 from xapikit.host.xva.compression import Source
-from xapikit.host.xva.document import Document, Exported, record
-from xapikit.host.xva.matching import assert_can_restore, disk_for, iso_for
+from xapikit.host.xva.document import Document, Exported
+from xapikit.host.xva.matching import Disks, assert_can_restore, iso_for
 from xapikit.host.xva.reading import opened
 from xapikit.host.xva.rows import Options, Rows
 from xapikit.host.xva.unfinished import IMPORT_TASK
@@ -68,6 +68,7 @@ class _Import:
         self._made: dict[str, str] = {}
         """Disks made for contents to come, by their names in the archive."""
         self.rows = Rows(ctx, document, options, self._table)
+        self._disks = Disks(ctx.store, options.vdi_map)
 
     def run(self, source: Source, whole: Callable[[], None] = lambda: None) -> list[str]:
         """All of it; ``whole`` is called when only the release of the VMs is left."""
@@ -80,7 +81,7 @@ class _Import:
     def make(self) -> bool:
         """Disks and rows; False for a dry run, of which only the default templates remain."""
         for item in self._document.of("host"):
-            self._table[item.id] = self._ctx.store.by_uuid("host", record(item)["uuid"]) or NULL_REF
+            self._table[item.id] = self._ctx.store.by_uuid("host", item.record["uuid"]) or NULL_REF
         for item in self._document.of("SR"):
             self._sr(item)
         for item in self._document.of("VDI"):
@@ -96,7 +97,7 @@ class _Import:
         return True
 
     def _sr(self, item: Exported) -> None:
-        row = record(item)
+        row = item.record
         if self._options.sr is None:
             found = self._ctx.store.by_uuid("SR", row["uuid"])
             if found is not None:
@@ -105,18 +106,18 @@ class _Import:
             self._table[item.id] = self._options.sr
 
     def _vdi(self, item: Exported) -> None:
-        row = record(item)
-        library = record(self._document.find(row["SR"]))
+        row = item.record
+        library = self._document.find(row["SR"]).record
         if library["content_type"] == "iso":
             found = iso_for(self._ctx.store, row["location"])
         elif self._options.sr is not None:
             found = self._made[item.id] = self._new_disk(row)
         else:
-            found = self._present_disk(item, row)
+            found = self._present_disk(row)
         if found is not None:
             self._table[item.id] = found
 
-    def _new_disk(self, row: dict[str, object]) -> str:
+    def _new_disk(self, row: Mapping[str, object]) -> str:
         assert self._options.sr is not None, "the archive brings contents"
         ctx, size, config = self._ctx, row["virtual_size"], row["sm_config"]
         assert isinstance(size, int) and isinstance(config, dict), "records are typed"
@@ -125,9 +126,9 @@ class _Import:
         fields["sm_config"] = {**kept, IMPORT_TASK: ctx.task.ref}
         return vdis.create(ctx.pool.storage, self._options.sr, size, fields)
 
-    def _present_disk(self, item: Exported, row: dict[str, object]) -> str | None:
+    def _present_disk(self, row: Mapping[str, object]) -> str | None:
         options, sr = self._options, self._table.get(str(row["SR"]))
-        found = disk_for(self._ctx.store, row, sr, options.vdi_map)
+        found = self._disks.find(row, sr)
         if found is not None or options.force:
             return found
         if options.live and options.dry_run:
@@ -171,9 +172,9 @@ class _Import:
 
     def _streamed(self) -> dict[str, int]:
         """Bytes of the disks that follow the document: those of VBDs that are no CDs, and suspend images."""
-        vbds = [record(item) for item in self._document.of("VBD")]
+        vbds = [item.record for item in self._document.of("VBD")]
         of_disks = {row["VDI"] for row in vbds if row["type"] != "CD"}
-        found = {item.id: record(item) for item in self._document.of("VDI") if item.id in self._made}
+        found = {item.id: item.record for item in self._document.of("VDI") if item.id in self._made}
         return {
             identity: row["virtual_size"]
             for identity, row in found.items()

@@ -18,7 +18,7 @@ from typing import Any
 
 from xapikit.host.errors import ApiError
 from xapikit.host.store import Row, Store, View
-from xapikit.host.xva.document import Document, record
+from xapikit.host.xva.document import Document
 from xapikit.model import NULL_REF
 
 
@@ -43,25 +43,23 @@ def iso_for(view: View, location: str) -> str | None:
     return None
 
 
-def disk_for(store: Store, row: Mapping[str, Any], sr: str | None, vdi_map: Mapping[str, str]) -> str | None:
-    """The disk that a record without contents means: by the caller's map, else by its place."""
-    mapped = vdi_map.get(row["uuid"])
-    if mapped is not None:
-        found = store.by_uuid("VDI", mapped)
-        if found is not None:
-            return found
-    if sr is None:
-        return None
-    # in most kinds of SR a disk's location is its uuid
-    likely = store.by_uuid("VDI", row["location"])
-    if likely is not None and store.get("VDI", likely)["SR"] == sr:
-        return likely
-    return next(iter(store.find("VDI", SR=sr, location=row["location"])), None)
+class Disks:
+    """The disks that are here, for records without contents."""
+
+    def __init__(self, store: Store, vdi_map: Mapping[str, str]) -> None:
+        self._store = store
+        self._map = vdi_map
+        self._places = {(row["SR"], row["location"]): ref for ref, row in store.all("VDI").items()}
+
+    def find(self, row: Mapping[str, Any], sr: str | None) -> str | None:
+        """The disk that a record means: by the caller's map, else by its place in the SR of that uuid."""
+        mapped = self._store.by_uuid("VDI", self._map.get(row["uuid"], ""))
+        return mapped or (self._places.get((sr, row["location"])) if sr is not None else None)
 
 
 def assert_can_restore(view: View, document: Document) -> None:
     """A restored VM keeps its MAC seed, which no other VM may have. Raises DUPLICATE_MAC_SEED."""
-    coming = {item.id: record(item) for item in document.of("VM")}
+    coming = {item.id: item.record for item in document.of("VM")}
     present = view.all("VM")
     seeds: dict[str, list[Row]] = {}
     for row in present.values():

@@ -28,7 +28,7 @@ from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.lifecycle import HALTED, SUSPENDED
 from xapikit.host.store import Transaction
-from xapikit.host.xva.document import Document, Exported, record
+from xapikit.host.xva.document import Document, Exported
 from xapikit.host.xva.matching import is_default_template, network_for
 from xapikit.host.xva.unfinished import IMPORT_TASK
 from xapikit.model import NULL_REF
@@ -98,7 +98,7 @@ class Rows:
         return found
 
     def _copied(self, tx: Transaction, item: Exported) -> None:
-        row = {name: value for name, value in record(item).items() if name != "uuid"}
+        row = {name: value for name, value in item.record.items() if name != "uuid"}
         if item.class_name == "VM_metrics":
             row["current_domain_type"] = "unspecified"
         self.table[item.id] = tx.create(item.class_name, row)
@@ -106,7 +106,7 @@ class Rows:
     # VMs ---------------------------------------------------------------------------------------------------------
 
     def _vm(self, tx: Transaction, item: Exported) -> None:
-        row = record(item)
+        row = item.record
         template = is_default_template(row)
         namesake = next(iter(tx.find("VM", name_label=row["name_label"])), None) if template else None
         if namesake is not None:
@@ -133,7 +133,7 @@ class Rows:
         remove_vm(tx, old)
         return True
 
-    def _made_vm(self, tx: Transaction, item: Exported, row: dict[str, Any]) -> str:
+    def _made_vm(self, tx: Transaction, item: Exported, row: Mapping[str, Any]) -> str:
         args = {name: value for name, value in row.items() if name != "power_state"}
         vm = create_vm(tx, args | self._changed(item, row))
         fields = {name: row[name] for name in _KEPT} | self._power_state(row)
@@ -154,7 +154,7 @@ class Rows:
             tx.update("VM_metrics", tx.get("VM", vm)["metrics"], current_domain_type=tx.get("VM", vm)["domain_type"])
         return vm
 
-    def _changed(self, item: Exported, row: dict[str, Any]) -> dict[str, Any]:
+    def _changed(self, item: Exported, row: Mapping[str, Any]) -> dict[str, Any]:
         """Members of a record that are others here than they were there."""
         options = self._options
         other = {key: value for key, value in row["other_config"].items() if key not in _DROPPED_CONFIG}
@@ -183,7 +183,7 @@ class Rows:
             changed["has_vendor_device"] = False
         return changed
 
-    def _power_state(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _power_state(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Halted, or Suspended with its image, whatever it was."""
         if row["power_state"] != SUSPENDED:
             return {"power_state": HALTED}
@@ -198,7 +198,7 @@ class Rows:
         vm = self.table.get(item.id)
         if vm not in self.made:
             return
-        row = record(item)
+        row = item.record
         fields = {"parent": self.table.get(row["parent"], NULL_REF)}
         if row["is_a_snapshot"] and row["snapshot_of"] != NULL_REF:
             fields["snapshot_of"] = self._here(row["snapshot_of"])
@@ -207,7 +207,7 @@ class Rows:
     # devices -----------------------------------------------------------------------------------------------------
 
     def _network(self, tx: Transaction, item: Exported) -> None:
-        row = record(item)
+        row = item.record
         found = network_for(tx, row)
         if found is None:
             bridge = row["bridge"]
@@ -219,11 +219,11 @@ class Rows:
         self.table[item.id] = found
 
     def _vbd(self, tx: Transaction, item: Exported) -> None:
-        row = record(item)
+        row = item.record
         if self._existing(tx, item, row["uuid"]):
             return
         vm, vdi = self._here(row["VM"]), self.table.get(row["VDI"])
-        owner = record(self._document.find(row["VM"]))
+        owner = self._document.find(row["VM"]).record
         hvm = owner["HVM_boot_policy"] != "" or owner["domain_type"] in ("hvm", "pvh", "pv_in_pvh")
         leaving = self._options.dry_run and self._options.live and owner["power_state"] != SUSPENDED
         if row["currently_attached"] and vdi is None and not (row["type"] == "CD" and (hvm or leaving)):
@@ -237,7 +237,7 @@ class Rows:
         self.table[item.id] = self._known.setdefault("VBD", {})[row["uuid"]] = vbd
 
     def _vif(self, tx: Transaction, item: Exported) -> None:
-        row = record(item)
+        row = item.record
         if self._existing(tx, item, row["uuid"]):
             return
         vm, network = self._here(row["VM"]), self._here(row["network"])
@@ -247,7 +247,7 @@ class Rows:
         tx.update("VIF", vif, **fields, **self._uuid(row))
         self.table[item.id] = self._known.setdefault("VIF", {})[row["uuid"]] = vif
 
-    def _uuid(self, row: dict[str, Any]) -> dict[str, str]:
+    def _uuid(self, row: Mapping[str, Any]) -> dict[str, str]:
         return {"uuid": row["uuid"]} if self._options.restore else {}
 
     def _existing(self, tx: Transaction, item: Exported, uuid: str) -> bool:
