@@ -90,6 +90,17 @@ def test_a_live_migration_is_an_operation_of_the_host_that_receives(xapi_pool: E
     call.close()
 
 
+def test_a_hand_over_is_an_operation_of_the_pool(xapi_pool: EmbeddedHost) -> None:
+    call = Caller(xapi_pool.urls[0], password=xapi_pool.password)
+    seen = Seen()
+    store = xapi_pool.pool.store  # the one before the restart that follows
+    store.on_commit(seen)
+    call("pool.designate_new_master", call("host.get_all")[1])
+    call.close()
+    assert ("pool", "designate_new_master") in seen.operations
+    assert [row["current_operations"] for row in store.all("pool").values()] == [{}]
+
+
 @pytest.mark.parametrize(
     ("class_name", "running", "method", "arguments"),
     [

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 from xapikit.host.classes.message import tell
+from xapikit.host.classes.pool import check
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.members import Standing
@@ -28,9 +29,10 @@ def designate_new_master(ctx: Context, host: str) -> None:
     if host == ctx.pool.coordinator:
         return
     ctx.pool.machines.reach(host)
-    with ctx.store.transaction() as tx:
-        _become(ctx, tx, host)
-    ctx.pool.machines.rally(host)
+    with ctx.operation("pool", ctx.pool.ref, "designate_new_master", check=check):
+        with ctx.store.transaction() as tx:
+            _become(ctx, tx, host)
+        ctx.pool.machines.rally(host)
     ctx.pool.restart_toolstack()
 
 

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 from xapikit.host.classes.evacuation import guests
+from xapikit.host.classes.pool import check
 from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.members import joining, leaving
@@ -38,7 +39,8 @@ def eject(ctx: Context, host: str) -> None:
     if guests(ctx, host):
         raise ApiError("HOST_HAS_RESIDENT_VMS", host)
     pool.machines.reach(host)
-    uuid = leaving.put_out(pool, host)
+    with ctx.operation("pool", pool.ref, "eject", check=check):
+        uuid = leaving.put_out(pool, host)
     if pool.hardware is not None:
         hardware = pool.hardware
         pool.after_answer(lambda: hardware.put_out(uuid))

@@ -17,9 +17,9 @@ from xapikit.host.context import Context
 from xapikit.host.errors import ApiError
 from xapikit.host.facts import license_params, pool_cpu_info
 from xapikit.host.inventory import Fresh, contributes
-from xapikit.host.lifecycle import PlaceFacts, allowed_place_operations
+from xapikit.host.lifecycle import PlaceFacts, allowed_place_operations, place_error
 from xapikit.host.registry import implements
-from xapikit.host.store import Row, Store, Transaction, View
+from xapikit.host.store import Row, Store, Transaction
 
 
 @contributes(rank=11)
@@ -39,13 +39,18 @@ def pool(tx: Transaction, fresh: Fresh) -> None:
 
 def derive(store: Store) -> None:
     """Register what follows from other rows."""
-    store.derive("pool", "allowed_operations", _allowed_operations)
+    store.derive("pool", "allowed_operations", lambda view, ref, row: allowed_place_operations(_facts(ref, row)))
 
 
-def _allowed_operations(view: View, ref: str, row: Row) -> list[str]:
-    return allowed_place_operations(
-        PlaceFacts("pool", ref, {"ha_enabled": row["ha_enabled"]}, row["current_operations"])
-    )
+def _facts(ref: str, row: Row) -> PlaceFacts:
+    return PlaceFacts("pool", ref, {"ha_enabled": row["ha_enabled"]}, row["current_operations"])
+
+
+def check(tx: Transaction, ref: str, operation: str) -> None:
+    """The check of operations on pools."""
+    error = place_error(_facts(ref, tx.get("pool", ref)), operation)
+    if error is not None:
+        raise ApiError(*error)
 
 
 # calls ---------------------------------------------------------------------------------------------------------------
