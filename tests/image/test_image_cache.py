@@ -298,13 +298,6 @@ def test_a_small_flavor_does_not_spoil_it_for_a_large_one(
         images.provide(context, meta_of(offered), one.sr(), 1)
 
 
-def limit(xapi: EmbeddedHost, one: Service, size: int) -> None:
-    """Make the SR full beyond so many bytes."""
-    uuid = one.client.call("SR.get_uuid", one.sr())
-    (directory,) = [path for path in xapi.settings.state.rglob(uuid) if path.is_dir()]
-    (directory / ".limit").write_text(str(size))
-
-
 def test_an_sr_that_is_full_before_the_import(
     offered: StoredImage, context: RequestContext, service: ServiceFactory, xapi: EmbeddedHost
 ) -> None:
@@ -323,7 +316,7 @@ def test_an_sr_that_gets_full_during_the_import(
 ) -> None:
     one = service()
     nothing = Nothing(one, xapi)
-    limit(xapi, one, 2 * MIB)
+    xapi.pool.storage.set_limit(one.sr(), 2 * MIB)
     with pytest.raises((errors.ImportFailed, errors.StorageFull), match="Local storage"):
         one.images().provide(context, meta_of(offered), one.sr(), 0)
     assert nothing.is_left()
