@@ -25,7 +25,7 @@ demo: venv ## bring up a real OpenStack on an embedded pool, boot two guests, pr
 demo-down: venv ## stop everything the demo started
 	@$(BIN)/nova-xapi demo down
 
-test: venv ## all tests that take minutes together (about 10 on 2 cores)
+test: venv ## all tests that take minutes together (about 6 on 2 cores)
 	@VENV=$(VENV) tools/run-tests $(PYTEST_ARGS)
 
 lint: venv ## style
