@@ -24,6 +24,7 @@ import random
 import subprocess
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +53,7 @@ def serving(state: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str],
         process.stdout.close()
 
 
-class Load:
+class Load(ABC):
     """A client that works until the server is gone, and remembers what was acknowledged."""
 
     def __init__(self, url: str, password: str, seed: str) -> None:
@@ -63,9 +64,9 @@ class Load:
         self.failures: list[CallFailed] = []
         """What the server refused, which is a defect: each client works on objects of its own."""
 
+    @abstractmethod
     def step(self) -> None:
         """One piece of work: note what the server acknowledged, and what was under way when it was cut short."""
-        raise NotImplementedError
 
     def run(self) -> None:
         try:

@@ -11,6 +11,7 @@
 # under the License.
 """Scenarios do what their files say, the same with the same seed, and files that say something else are refused."""
 
+import contextlib
 import http.client
 import subprocess
 import sys
@@ -87,12 +88,11 @@ def test_a_transfer_breaks_after_as_many_bytes_as_the_rule_says(xapi_host: Embed
         connection.close()
     xapi_host.faults.clear()
     task = call("task.create", "up", "")
+    other = call("VDI.create", disk)  # the export that broke off may not have let go of its disk yet
     xapi_host.faults.add("cut_during", method="put_*", bytes=600_000)
-    with pytest.raises(OSError):
-        connection.request("PUT", f"/import_raw_vdi?session_id={call.session}&vdi={uuid}&task_id={task}", b"x" * MIB)
-        while connection.getresponse().read():
-            pass
-        raise ConnectionResetError
+    with contextlib.suppress(OSError):  # whether the client notices while it sends is a matter of buffers
+        connection.request("PUT", f"/import_raw_vdi?session_id={call.session}&vdi={other}&task_id={task}", b"x" * MIB)
+        assert connection.getresponse().read() == b""
     connection.close()
     store = xapi_host.pool.store
     assert store.wait(lambda: store.get("task", task)["status"] == "failure", SECONDS)

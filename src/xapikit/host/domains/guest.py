@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,7 @@ from xapikit.host.domains.model import (
 )
 
 
-class Guest:
+class Guest(ABC):
     """A :class:`xapikit.host.domains.model.Domain` without what the kinds do differently."""
 
     def __init__(self, config: DomainConfig, *, paused: bool) -> None:
@@ -44,42 +45,52 @@ class Guest:
 
     # what a kind does --------------------------------------------------------------------------------------------
 
-    def is_alive(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def is_alive(self) -> bool: ...
 
-    def destroy(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def destroy(self) -> None: ...
 
-    def send(self, write: Write, *, stopped: Callable[[], None] | None = None) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def send(self, write: Write, *, stopped: Callable[[], None] | None = None) -> None: ...
 
+    @abstractmethod
     def _console(self, protocol: Protocols) -> socket.socket:
         """A connected stream of a guest that is alive."""
-        raise NotImplementedError
+
+    # what a guest without hardware has nothing to do for:
 
     def _do_plug_disk(self, disk: DiskConfig) -> None:
         """Give the guest a disk."""
+        return None
 
     def _do_unplug_disk(self, uuid: str, force: bool) -> None:
         """Take a disk from the guest. Raises DomainFailed when it keeps it."""
+        return None
 
     def _do_insert(self, uuid: str, source: DiskSource) -> None:
         """Put a medium into a drive."""
+        return None
 
     def _do_eject(self, uuid: str) -> None:
         """Take the medium out."""
+        return None
 
     def _do_plug_nic(self, nic: NicConfig) -> None:
         """Give the guest a NIC."""
+        return None
 
     def _do_unplug_nic(self, uuid: str, force: bool) -> None:
         """Take a NIC from the guest. Raises DomainFailed when it keeps it."""
+        return None
 
     def _do_set_vcpus(self, count: int) -> None:
         """Change the number of processors."""
+        return None
 
     def _remembered(self) -> None:
         """Configuration or ``paused`` changed: for kinds that keep it outside the server."""
+        return None
 
     # consoles, saving --------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -30,7 +31,7 @@ KERNEL_FEATURES: Final = ("suspend", "poweroff", "reboot", "vcpu-hotplug")
 """What a kernel with drivers for Xen announces."""
 
 
-class GuestSide:
+class GuestSide(ABC):
     """One guest. ``runs`` is called whenever its processors begin to run, ``close`` at its end."""
 
     def __init__(self, store: XenStore, domain: Domain) -> None:
@@ -79,13 +80,13 @@ class GuestSide:
 
     # what guests do differently ----------------------------------------------------------------------------------
 
+    @abstractmethod
     def boot(self) -> None:
         """Say what there is to say."""
-        raise NotImplementedError
 
+    @abstractmethod
     def obey(self, reason: str) -> None:
         """Act on ``poweroff``, ``reboot``, ``suspend`` or ``halt``, and acknowledge it. Raises DomainFailed."""
-        raise NotImplementedError
 
     # reactions ---------------------------------------------------------------------------------------------------
 
