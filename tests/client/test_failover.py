@@ -14,12 +14,11 @@
 import json
 import ssl
 import threading
-from collections.abc import Callable
 from http.client import HTTPSConnection
 from pathlib import Path
-from time import monotonic
 from urllib.parse import urlsplit
 
+from waiting import wait
 from xapi_caller import Caller
 from xapikit.client import TlsPolicy, XapiClient, errors
 from xapikit.host import EmbeddedHost
@@ -77,13 +76,6 @@ class Workers:
         for name, outcome in self.outcomes.items():
             made = names.count(name)
             assert {"made": made == 1, "not sent": made == 0, "maybe": made <= 1}[outcome], (name, outcome, made)
-
-
-def wait(happened: Callable[[], bool]) -> None:
-    deadline, pause = monotonic() + 60, threading.Event()
-    while not happened():
-        assert monotonic() < deadline
-        pause.wait(0.01)
 
 
 def client_of(xapi: EmbeddedHost, url: str | None = None, pin: str | None = None) -> XapiClient:

@@ -11,13 +11,11 @@
 # under the License.
 """A pool that loses its coordinator: what members answer, who takes over, what comes back."""
 
-from collections.abc import Callable
 from http.client import HTTPException
-from threading import Event
-from time import monotonic
 
 import pytest
 
+from waiting import wait
 from xapi_caller import Caller, CallFailed
 from xapikit.host import EmbeddedHost
 from xapikit.host.pytest_plugin import XapiFactory
@@ -56,13 +54,6 @@ def another_life(xapi: EmbeddedHost, old: object) -> bool:
         return xapi.running and xapi.pool is not old
     except RuntimeError:  # between two lives
         return False
-
-
-def wait(happened: Callable[[], bool]) -> None:
-    deadline = monotonic() + 20
-    while not happened():
-        assert monotonic() < deadline
-        Event().wait(0.01)
 
 
 def test_a_member_without_coordinator_answers_emergency_calls_alone(xapi_factory: XapiFactory) -> None:

@@ -22,30 +22,19 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from waiting import wait
 from xapi_caller import Caller, CallFailed
 from xapikit.host import EmbeddedHost
 from xapikit.host.members import carrying, leaving, link
 from xapikit.host.pytest_plugin import XapiFactory
 
 ROUNDS = int(os.environ.get("XAPI_JOIN_ROUNDS", "6"))
-
-
-def wait(happened: Callable[[], Any], seconds: float = 30) -> Any:
-    deadline, pause = monotonic() + seconds, threading.Event()
-    while True:
-        value = happened()
-        if value:
-            return value
-        assert monotonic() < deadline
-        pause.wait(0.02)
 
 
 @pytest.fixture

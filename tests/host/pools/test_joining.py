@@ -11,16 +11,14 @@
 # under the License.
 """Hosts that join a pool and leave it: what they take along, what they answer, what is left of them."""
 
-import threading
-from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from waiting import wait
 from xapi_caller import Caller, CallFailed
 from xapikit.host import EmbeddedHost
 from xapikit.host.pytest_plugin import XapiFactory
@@ -34,16 +32,6 @@ def pools(xapi_factory: XapiFactory, tmp_path: Path) -> tuple[EmbeddedHost, Embe
     pool = xapi_factory(state=tmp_path / "pool", names=["alpha"], password="of the pool", options=OPTIONS)
     host = xapi_factory(state=tmp_path / "host", names=["beta"], password="of the host", options=OPTIONS)
     return pool, host
-
-
-def wait(happened: Callable[[], Any], seconds: float = 20) -> Any:
-    deadline, pause = monotonic() + seconds, threading.Event()
-    while True:
-        value = happened()
-        if value:
-            return value
-        assert monotonic() < deadline
-        pause.wait(0.01)
 
 
 def log_in(xapi: EmbeddedHost) -> Caller:
